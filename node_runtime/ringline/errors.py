@@ -1,0 +1,203 @@
+"""Every error that Ringline raises, in one tree, so that an application can catch as widely as it likes.
+
+A message says what was wrong, where, and what to do next, in one sentence or two.
+
+::
+
+    RinglineError
+    ├── SettingsError                  runtime.toml, environment or a keyword has a bad value
+    ├── ManifestError                  a manifest or a graph is wrong; `.problems` lists every finding
+    ├── DataError                      a value that can't be carried by a RuntimeData
+    │   └── LeaseReleasedError         a message used after `release()`
+    ├── NodeError                      something about one node's type or code
+    │   ├── UnknownNodeTypeError       no such node type (the message names the nearest ones)
+    │   ├── NodeLoadError              a node's module can't be imported or has no such class
+    │   └── NodeConfigError            a node refused its `config`
+    ├── SessionError                   a session can't do that now
+    │   ├── SessionExistsError         a live session has this id
+    │   ├── SessionClosedError         used after its end
+    │   ├── EndOfStream                the output has ended: nothing more will come
+    │   ├── ResourceLimitError         a limit of the machine or of the settings, found before any spawn
+    │   ├── ProcessSpawnError          a node's process could not be started
+    │   ├── InitTimeout                a node did not become ready in time (alias InitializationTimeout)
+    │   ├── NodeInitError              a node's `initialize` raised, or it exited before it was ready
+    │   └── ProcessCrashed             a node's process ended unexpectedly (alias ProcessCrashError)
+    ├── ShmError                       shared memory
+    │   ├── ArenaError                 an arena can't be made, or its attach is refused
+    │   ├── ChannelFullError           a non-blocking or timed send found no room
+    │   ├── MessageTooLargeError       larger than `maxMessageSize`
+    │   ├── LeaseQuotaError            a reader holds too many messages of a channel
+    │   ├── RingCorruptError           a ring or a descriptor fails its checks: the channel is out of use
+    │   └── Fenced                     this process was declared dead and may no longer commit or read
+    └── ControlError                   a control message is malformed, too large, or of another version
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RinglineError(Exception):
+    """The root of the tree: catch this to catch everything that Ringline raises itself."""
+
+
+class SettingsError(RinglineError, ValueError):
+    """A setting (file, environment, keyword) is unknown or has a bad value; the message names its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding in a manifest or a graph.
+
+    `place` is a path like ``spec.channels[2].to``; `message` says what is wrong and the way out.
+    """
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class ManifestError(RinglineError, ValueError):
+    """A manifest or a graph is wrong. `problems` holds all findings, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem], source: str = "") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        lines = [str(problem) for problem in self.problems]
+        super().__init__("\n".join(f"{source}: {line}" if source else line for line in lines))
+
+
+class DataError(RinglineError, ValueError):
+    """A value can't be carried: an object dtype, a type without meaning for this kind of data."""
+
+
+class LeaseReleasedError(DataError):
+    """A message was used after `release()`; take a `.copy()` to keep it longer."""
+
+
+class NodeError(RinglineError):
+    """Something about one node's type, code or configuration."""
+
+
+class UnknownNodeTypeError(NodeError, LookupError):
+    """No node type has this name; the message names the nearest ones."""
+
+
+class NodeLoadError(NodeError):
+    """A node's module can't be imported, or does not define what it should."""
+
+
+class NodeConfigError(NodeError, ValueError):
+    """A node's `config` does not fit its schema."""
+
+
+class SessionError(RinglineError):
+    """A session can't do what was asked, in the state it is in."""
+
+
+class SessionExistsError(SessionError):
+    """A live session has this id on this machine."""
+
+
+class SessionClosedError(SessionError):
+    """The session has ended."""
+
+
+class EndOfStream(SessionError):
+    """The output has ended; nothing more will come from it."""
+
+
+class ResourceLimitError(SessionError):
+    """A limit of the machine or of the settings is exceeded; raised before anything is started."""
+
+
+class ProcessSpawnError(SessionError):
+    """A node's process could not be started (interpreter missing, environment missing, fork refused)."""
+
+
+class InitTimeout(SessionError, TimeoutError):
+    """A node did not become ready within `init_timeout_secs`."""
+
+    def __init__(self, message: str, node_id: str = "") -> None:
+        super().__init__(message)
+        self.node_id = node_id
+
+
+class NodeInitError(SessionError):
+    """A node failed before it was ready: `initialize` raised, or its process ended."""
+
+    def __init__(self, message: str, node_id: str = "", exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.exit_code = exit_code
+
+
+class ProcessCrashed(SessionError):
+    """A node's process ended unexpectedly.
+
+    `exit_code` follows the shell's habit: 128 + signal for a killed process (137 = SIGKILL, often
+    the out-of-memory killer). `signal` is the signal's name or None, `reason` one CamelCase word
+    (`Killed`, `OOMKilled`, `Error`, `Stalled`, `Unhealthy`, `MemoryLimit`, `HostLost` …), `stderr_tail`
+    the last lines that it wrote.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        exit_code: int,
+        *,
+        signal: str | None = None,
+        reason: str = "Error",
+        detail: str = "",
+        stderr_tail: Sequence[str] = (),
+    ) -> None:
+        self.node_id = node_id
+        self.exit_code = exit_code
+        self.signal = signal
+        self.reason = reason
+        self.stderr_tail = tuple(stderr_tail)
+        text = f"Node '{node_id}' exited with code {exit_code}"
+        if detail:
+            text = f"{text}: {detail}"
+        if self.stderr_tail:
+            text = f"{text}\n  its last lines:\n" + "\n".join(f"    {line}" for line in self.stderr_tail)
+        super().__init__(text)
+
+
+class ShmError(RinglineError):
+    """Something about shared memory."""
+
+
+class ArenaError(ShmError, OSError):
+    """An arena can't be created, or is refused at attach (wrong owner, size, version, offset)."""
+
+
+class ChannelFullError(ShmError):
+    """A non-blocking or timed send found no room: ``Buffer at capacity (backpressure active)``."""
+
+
+class MessageTooLargeError(ShmError, ValueError):
+    """A message is larger than the channel's limit; the text names the setting to raise."""
+
+
+class LeaseQuotaError(ShmError):
+    """A reader holds capacity + 16 messages of one channel; release some before the next receive."""
+
+
+class RingCorruptError(ShmError):
+    """A ring or a descriptor fails its checks; the channel is out of use from then on."""
+
+
+class Fenced(ShmError):
+    """This process was declared dead by its host; it must exit without touching shared memory again."""
+
+
+class ControlError(RinglineError):
+    """A control message is malformed, too large, of an unknown type or of another version."""
+
+
+InitializationTimeout = InitTimeout
+ProcessCrashError = ProcessCrashed
