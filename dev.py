@@ -1,0 +1,435 @@
+"""Set up this checkout and run its main jobs: the commands that the README names.
+
+    python3 dev.py voice     answer a recorded spoken command aloud, through a graph of processes
+    python3 dev.py test      every check: style, types, layers, all tests
+    python3 dev.py lint      the checks without the tests
+    python3 dev.py generate  rewrite the generated files (reference, settings table)
+
+It needs nothing but Python itself and runs before anything is installed, so it uses the standard library only
+and an old Python can still read it, to be told in a sentence what is missing. Everything that it makes lies in
+`.venv` and `out` of this checkout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+CACHE = ROOT / ".cache"
+LOG = CACHE / "install.log"
+STAMP = VENV / "ringline-stamp.json"
+OLDEST = (3, 11)
+MIB = 1 << 20
+NEEDED_DISK_MIB = {"voice": 700, "test": 1800}
+"""What the environment takes with its packages unpacked, and a third more."""
+NEEDED_SHM_MIB = {"voice": 48, "test": 400}
+"""The largest arena that the command creates, and as much again for a second session."""
+CHECKED = ("node_runtime/ringline", "tests", "examples", "benchmarks", "docs", "dev.py", "setup.py")
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
+"""Variables that would bring in, or install into, places outside this checkout."""
+NO_INDEX = (
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "Failed to establish a new connection",
+    "Network is unreachable",
+    "Max retries exceeded",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ProxyError",
+    "SSLError",
+)
+
+
+class Missing(Exception):
+    """Something that this machine lacks; the text is what the user reads."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the result is the process's exit code (2 = no such command)."""
+    command = arguments[0] if arguments else "help"
+    runner = COMMANDS.get(command)
+    if runner is None:
+        print(__doc__.strip())
+        return 0 if command in ("help", "-h", "--help") else 2
+    try:
+        return runner(arguments[1:])
+    except Missing as missing:
+        print(f"\n{missing}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+# ---------------------------------------------------------------- commands
+
+
+def voice(arguments: list[str]) -> int:
+    """Run the voice example; further arguments go to it (`--help` lists them)."""
+    prepare("voice", ["voice"], dev=False)
+    return call([python(), "examples/voice/run.py", *arguments])
+
+
+def test(arguments: list[str]) -> int:
+    """Run all checks and all tests; with arguments, only pytest with those."""
+    prepare("test", ["all"], dev=True)
+    if arguments:
+        return call([python(), "-m", "pytest", *arguments])
+    failed = run_checks()
+    code, last_line = run_pytest()
+    if code:
+        failed.append("pytest")
+    print("\nchecks: " + ("FAILED: " + ", ".join(failed) if failed else "all passed"))
+    print(last_line)
+    return 1 if failed else 0
+
+
+def lint(_: list[str]) -> int:
+    """Run style, types and layers only."""
+    prepare("test", ["all"], dev=True)
+    return 1 if run_checks() else 0
+
+
+def generate(_: list[str]) -> int:
+    """Rewrite what is generated from the code; the tests fail when it is out of date."""
+    prepare("test", ["all"], dev=True)
+    codes = [call([python(), "-m", "ringline.node.catalog", "--write"]), call([python(), "docs/generate_reference.py"])]
+    return max(codes)
+
+
+COMMANDS = {"voice": voice, "test": test, "lint": lint, "generate": generate}
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def prepare(command: str, extras: list[str], *, dev: bool) -> None:
+    """Check the machine, then make or reuse the environment with these extras."""
+    started = time.monotonic()
+    check_python(sys.version_info[:2])
+    problems = [*toolchain_problems(), *space_problems(command)]
+    if problems:
+        raise Missing("This machine is not ready yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    report("machine", f"Linux, Python {dotted(sys.version_info[:2])}, {compiler_command()[0]}", started)
+    with one_at_a_time():
+        make_environment()
+        install(extras, dev=dev)
+
+
+def check_python(version: tuple[int, ...]) -> None:
+    """Refuse a Python that is too old, naming a newer one when it is installed."""
+    if not sys.platform.startswith("linux"):
+        raise Missing("Ringline runs on Linux only. On another system use a Linux container or virtual machine.")
+    if version >= OLDEST:
+        return
+    newer = next((f"python3.{minor}" for minor in (14, 13, 12, 11) if shutil.which(f"python3.{minor}")), None)
+    way = apt("python3.11", "python3.11-venv", "python3.11-dev")
+    if newer:
+        way = f"Run: {newer} dev.py {' '.join(sys.argv[1:])}"
+    raise Missing(f"Ringline needs Python 3.11 or newer; this is Python {dotted(version)}. {way}")
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """Return the version as people write it."""
+    return f"{version[0]}.{version[1]}"
+
+
+def toolchain_problems() -> list[str]:
+    """Name what is missing for a virtual environment and for compiling the C extension."""
+    found = []
+    name = f"python{dotted(sys.version_info[:2])}"
+    if not (can_import("venv") and can_import("ensurepip")):
+        found.append(f"Python's venv module is missing. {apt(name + '-venv')}")
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        found.append(f"Python's C headers (Python.h) are missing. {apt(name + '-dev')}")
+    if not shutil.which(compiler_command()[0]):
+        found.append(f"There is no C compiler ({compiler_command()[0]}). {apt('gcc', 'libc6-dev')}")
+    elif not compiles():
+        found.append(f"The C compiler finds no standard headers. {apt('libc6-dev')}")
+    return found
+
+
+def can_import(module: str) -> bool:
+    """Tell whether this interpreter has the module (Debian leaves `ensurepip` out of the plain package)."""
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
+
+
+def compiler_command() -> list[str]:
+    """Return the compiler that setuptools will use: CC, else the one that built this Python, else `cc`."""
+    chosen = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    words = str(chosen).split()
+    return words[:1] if shutil.which(words[0]) else ["cc"]
+
+
+def compiles() -> bool:
+    """Compile and link a small program: a compiler without the C library's headers is found out here."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
+        command = [*compiler_command(), str(source), "-o", str(Path(folder) / "probe")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def space_problems(command: str) -> list[str]:
+    """Name missing disk space and missing shared memory (a container has 64 MiB of it by default)."""
+    found = []
+    free_mib = shutil.disk_usage(str(ROOT)).free // MIB
+    if free_mib < NEEDED_DISK_MIB[command] and not STAMP.exists():
+        found.append(f"{free_mib} MiB are free in {ROOT}, {NEEDED_DISK_MIB[command]} MiB are needed.")
+    folder = os.environ.get("RINGLINE_SHM_DIR", "/dev/shm")  # noqa: S108  (the kernel's name, not a guess)
+    if not os.access(folder, os.W_OK):
+        found.append(f"{folder} is not a writable folder; mount a tmpfs there, or set RINGLINE_SHM_DIR to another one.")
+    elif shutil.disk_usage(folder).free // MIB < NEEDED_SHM_MIB[command]:
+        free, needed = shutil.disk_usage(folder).free // MIB, NEEDED_SHM_MIB[command]
+        found.append(
+            f"{folder} has {free} MiB free, {needed} MiB are needed. "
+            f"Run: {sudo()}mount -o remount,size=1g {folder} (in Docker: --shm-size=1g)"
+        )
+    return found
+
+
+def apt(*packages: str) -> str:
+    """Say how to install these, with the exact command where it is known."""
+    if shutil.which("apt-get"):
+        return f"Run: {sudo()}apt-get install -y {' '.join(packages)}"
+    return f"Install it (Debian and Ubuntu call it: {' '.join(packages)})."
+
+
+def sudo() -> str:
+    """Return the prefix for a command that needs root."""
+    return "" if os.geteuid() == 0 else "sudo "
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def python() -> str:
+    """Return the environment's interpreter."""
+    return str(VENV / "bin" / "python")
+
+
+def environment() -> dict[str, str]:
+    """Return the variables for our children: as they are, but in the environment and nobody else's packages."""
+    kept = {key: value for key, value in os.environ.items() if key not in FOREIGN}
+    kept["VIRTUAL_ENV"] = str(VENV)
+    kept["PATH"] = f"{VENV / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    return kept
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the checkout's lock, so that two commands started together do not install over each other."""
+    import fcntl
+
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "dev.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make_environment() -> None:
+    """Create `.venv` unless it works already (a system upgrade may have taken its Python away)."""
+    probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    if (
+        Path(python()).exists()
+        and subprocess.run([python(), "-c", probe], capture_output=True, check=False).returncode == 0
+    ):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        STAMP.unlink()
+    step("environment", [sys.executable, "-m", "venv", "--clear", str(VENV)], ".venv created")
+
+
+def fingerprint() -> str:
+    """Digest everything that the installation depends on; while it stays the same the environment is reused."""
+    digest = hashlib.sha256(f"{ROOT} {sys.version}".encode())
+    names = [ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "constraints.txt"]
+    for path in [*names, *sorted((ROOT / "node_runtime" / "ringline" / "shm" / "csrc").glob("*.[ch]"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def install(extras: list[str], *, dev: bool) -> None:
+    """Install the project with its extras (and the tools of the tests), unless that has been done."""
+    wanted = set(extras) | ({"dev"} if dev else set())
+    have = read_stamp()
+    if have.get("fingerprint") == fingerprint() and (
+        wanted <= set(have["parts"]) or {"all", "dev"} <= set(have["parts"])
+    ):
+        report("install", "up to date (.venv)", time.monotonic())
+        return
+    wanted |= set(have.get("parts", ()))
+    chosen = ",".join(sorted(wanted - {"dev"}))
+    # The build tools are installed first and used as they are: locked like the rest, and a later change of the C code
+    # compiles without the network.
+    pip = [
+        python(),
+        "-m",
+        "pip",
+        "install",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--retries",
+        "2",
+        "-c",
+        "constraints.txt",
+    ]
+    step("build tools", [*pip, "setuptools"], "setuptools")
+    tools = dev_tools() if "dev" in wanted else []
+    step("install", [*pip, "--no-build-isolation", "-e", f".[{chosen}]", *tools], f"ringline[{chosen}]")
+    STAMP.write_text(json.dumps({"fingerprint": fingerprint(), "parts": sorted(wanted)}))
+
+
+def read_stamp() -> dict[str, Any]:
+    """Return what the last installation left, or an empty mapping."""
+    try:
+        return dict(json.loads(STAMP.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def dev_tools() -> list[str]:
+    """Return the test tools that pyproject.toml lists (the pip of a fresh Debian can't read that list itself)."""
+    import tomllib
+
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return list(tomllib.load(file)["dependency-groups"]["dev"])
+
+
+# ---------------------------------------------------------------- checks and tests
+
+
+def run_checks() -> list[str]:
+    """Run style, types and layers; return the names of those that failed."""
+    present = [name for name in CHECKED if (ROOT / name).exists()]
+    checks = {
+        "ruff": ["-m", "ruff", "check", "."],
+        "ruff format": ["-m", "ruff", "format", "--check", "."],
+        "mypy": ["-m", "mypy", *present],
+        "import-linter": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+    }
+    return [name for name, command in checks.items() if not passes(name, [python(), *command])]
+
+
+def passes(name: str, command: list[str]) -> bool:
+    """Run one check; its output is shown only when it fails."""
+    started = time.monotonic()
+    with start(command) as child:
+        output = child.communicate()[0]
+    report(name, "FAILED" if child.returncode else "ok", started)
+    if child.returncode:
+        print(output.decode(errors="replace"), flush=True)
+    return child.returncode == 0
+
+
+def run_pytest() -> tuple[int, str]:
+    """Run all tests with their output live; return the exit code and pytest's own closing line."""
+    color = "yes" if sys.stdout.isatty() else "no"
+    held = b""
+    with start([python(), "-m", "pytest", f"--color={color}"]) as child:
+        for chunk in iter(lambda: os.read(descriptor(child), 65536), b""):
+            text = held + chunk
+            line = text.rstrip(b"\n").rfind(b"\n") + 1
+            # What may be the closing line is held back: it is printed after the summary, where a reader looks for it.
+            cut = line if text[line : line + 1] in (b"=", b"\x1b") else len(text)
+            sys.stdout.buffer.write(text[:cut])
+            sys.stdout.flush()
+            held = text[cut:]
+    return child.wait(), held.decode(errors="replace").rstrip("\n")
+
+
+# ---------------------------------------------------------------- progress
+
+
+def report(title: str, text: str, started: float) -> None:
+    """Print one finished step with its time."""
+    print(f"  {title:14} {text:60} {time.monotonic() - started:6.1f} s", flush=True)
+
+
+def call(command: list[str]) -> int:
+    """Run a command in the environment, with its output live; return its exit code."""
+    print(flush=True)
+    return subprocess.run(command, cwd=str(ROOT), env=environment(), stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def step(title: str, command: list[str], text: str) -> None:
+    """Run a command quietly, its output in the log, with a sign of life; raise `Missing` when it fails."""
+    started = time.monotonic()
+    output = bytearray()
+    with start(command) as child:
+        shown = started
+        while True:
+            if select.select([descriptor(child)], [], [], 0.5)[0]:
+                chunk = os.read(descriptor(child), 65536)
+                if not chunk:
+                    break
+                output += chunk
+            shown = sign_of_life(title, bytes(output), started, shown)
+    with LOG.open("ab") as log:
+        log.write(output)
+    if child.returncode:
+        raise Missing(explain_failure(title, output.decode(errors="replace")))
+    report(title, text, started)
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a command in the environment, both of its outputs in one pipe."""
+    return subprocess.Popen(
+        command,
+        cwd=str(ROOT),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def descriptor(child: subprocess.Popen[bytes]) -> int:
+    """Return the child's output, to be read as it comes and not line by line."""
+    if child.stdout is None:
+        raise ValueError("the child was started without a pipe")
+    return child.stdout.fileno()
+
+
+def sign_of_life(title: str, output: bytes, started: float, shown: float) -> float:
+    """Show what a long step is doing: in place on a terminal, a line every ten seconds otherwise."""
+    now = time.monotonic()
+    every_s = 0.5 if sys.stdout.isatty() else 10.0
+    if now - shown < every_s:
+        return shown
+    lines = output.decode(errors="replace").strip().splitlines()
+    doing = lines[-1].strip()[:60] if lines else ""
+    end = "\r" if sys.stdout.isatty() else "\n"
+    print(f"  {title:14} {doing:60} {now - started:6.0f} s", end=end, flush=True)
+    return now
+
+
+def explain_failure(title: str, output: str) -> str:
+    """Turn a failed installation's output into the sentence that helps."""
+    if any(sign in output for sign in NO_INDEX):
+        return (
+            "pip can't reach its package index: connect this machine to the network, or set PIP_INDEX_URL to a mirror, "
+            f"and run the command again (what pip said is in {LOG})."
+        )
+    tail = "\n".join("    " + line for line in output.strip().splitlines()[-15:])
+    return f"The step '{title}' failed; its last lines (all of them are in {LOG}):\n{tail}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
