@@ -1,0 +1,61 @@
+"""What holds for every test: its own place for shared memory, and nothing left behind.
+
+A test that leaves a process, a thread, a socket or a session directory makes a later one fail somewhere else, on another
+machine, on another day; so the guard below fails the test that did it. A stuck test is ended by pytest-timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.leaks import Snapshot
+
+GRACE_S = 10.0
+"""How long a process or a socket that is on its way out may take: kernels and libraries close some things later."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shm_root() -> Iterator[Path]:
+    """Return the folder of this run's session directories, so that runs side by side do not meet.
+
+    The name is short because a Unix socket's path inside it may have 107 bytes.
+    """
+    root = Path("/dev/shm") / f"rlt{os.getpid()}"
+    root.mkdir(mode=0o700)
+    before = os.environ.get("RINGLINE_SHM_DIR")
+    os.environ["RINGLINE_SHM_DIR"] = str(root)
+    yield root
+    if before is None:
+        del os.environ["RINGLINE_SHM_DIR"]
+    else:
+        os.environ["RINGLINE_SHM_DIR"] = before
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(shm_root: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a child process, a thread, a socket, or an entry in shared memory."""
+    before = Snapshot.take(shm_root)
+    yield
+    deadline = time.monotonic() + GRACE_S
+    left = Snapshot.take(shm_root).beyond(before)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = Snapshot.take(shm_root).beyond(before)
+    if left:
+        remove(left, shm_root, before)
+        pytest.fail(f"{request.node.name} left behind: " + "; ".join(left), pytrace=False)
+
+
+def remove(left: list[str], shm_root: Path, before: Snapshot) -> None:
+    """Clear what was left, so that the next test is judged for what it does itself."""
+    assert left
+    Snapshot.take(shm_root).end_children(before)
+    for entry in Snapshot.take(shm_root).shm - before.shm:
+        shutil.rmtree(shm_root / entry, ignore_errors=True)

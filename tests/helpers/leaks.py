@@ -1,0 +1,68 @@
+"""What a process holds that outlives a function: the guard in conftest compares it before and after each test."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Child processes (all generations), threads, sockets, and entries of the shared-memory folder."""
+
+    children: frozenset[tuple[int, float, str]]
+    threads: frozenset[tuple[int, str]]
+    sockets: int
+    shm: frozenset[str]
+
+    @staticmethod
+    def take(shm_root: Path) -> Snapshot:
+        return Snapshot(children(), threads(), count_sockets(), entries(shm_root))
+
+    def beyond(self, before: Snapshot) -> list[str]:
+        """Name what is here and was not there before; empty when nothing was left."""
+        left = [f"process {pid} ({name})" for pid, _, name in sorted(self.children - before.children)]
+        left += [f"thread {name}" for _, name in sorted(self.threads - before.threads)]
+        left += [f"shared memory {entry}" for entry in sorted(self.shm - before.shm)]
+        if self.sockets > before.sockets:
+            gc.collect()
+            more = count_sockets() - before.sockets
+            left += [f"{more} sockets"] if more > 0 else []
+        return left
+
+    def end_children(self, before: Snapshot) -> None:
+        for pid, _, _ in self.children - before.children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+
+def children() -> frozenset[tuple[int, float, str]]:
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.add((child.pid, child.create_time(), " ".join(child.cmdline())[:120] or child.name()))
+    return frozenset(found)
+
+
+def threads() -> frozenset[tuple[int, str]]:
+    return frozenset((thread.ident or 0, thread.name) for thread in threading.enumerate())
+
+
+def count_sockets() -> int:
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(descriptor.readlink()).startswith("socket:")
+    return count
+
+
+def entries(root: Path) -> frozenset[str]:
+    """List session directories, two levels deep: a user's folder may stay, what is in it may not."""
+    return frozenset(str(path.relative_to(root)) for path in root.glob("*/*")) | frozenset(
+        path.name for path in root.iterdir() if not path.is_dir()
+    )

@@ -1,0 +1,56 @@
+"""The package as a stranger gets it: versions, changelog, quick import, locked dependencies."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from typing import Any
+
+import ringline
+from tests.helpers.tree import ROOT
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+HEAVY = ("numpy", "zmq", "pydantic", "typer", "rich", "yaml", "asyncio", "ringline.shm._core")
+
+
+def locked() -> set[str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+
+
+def required() -> set[str]:
+    project = PROJECT["project"]
+    wanted = [*project["dependencies"], *PROJECT["dependency-groups"]["dev"], *PROJECT["build-system"]["requires"]]
+    wanted += [line for extra in project["optional-dependencies"].values() for line in extra]
+    names = {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("_", "-") for line in wanted}
+    return names - {"ringline"}
+
+
+def test_every_dependency_is_locked() -> None:
+    assert required() - locked() == set()
+
+
+def test_the_changelog_has_a_place_for_the_next_change() -> None:
+    assert re.search(r"^## \[Unreleased\]$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_the_package_and_the_project_agree_on_the_version() -> None:
+    assert ringline.__version__ == PROJECT["project"]["version"]
+
+
+def test_the_licence_is_the_one_that_is_declared() -> None:
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+
+
+def test_importing_ringline_loads_nothing_heavy() -> None:
+    probe = f"import sys, ringline; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_public_name_can_be_had_from_the_top() -> None:
+    missing = [name for name in ringline.__all__ if not hasattr(ringline, name)]
+    assert missing == []
