@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from ringline.errors import UnknownNodeTypeError as UnknownNodeTypeError
     from ringline.graph.pipeline import Pipeline as Pipeline
     from ringline.node.base import MultiprocessNode as MultiprocessNode
-    from ringline.node.base import MultiprocessNode as Node
     from ringline.node.base import SourceNode as SourceNode
     from ringline.node.registry import register_node as register_node
     from ringline.runtime import MultiprocessExecutor as MultiprocessExecutor
@@ -58,6 +57,8 @@ if TYPE_CHECKING:
     from ringline.session import Session as Session
     from ringline.settings import MultiprocessConfig as MultiprocessConfig
     from ringline.settings import RuntimeConfig as RuntimeConfig
+
+    Node = MultiprocessNode
 
 __version__ = "0.1.0"
 
