@@ -3,7 +3,8 @@
     python3 dev.py voice     answer a recorded spoken command aloud, through a graph of processes
     python3 dev.py test      every check: style, types, layers, all tests
     python3 dev.py lint      the checks without the tests
-    python3 dev.py generate  rewrite the generated files (reference, settings table)
+    python3 dev.py generate  rewrite the generated files (catalogue, reference, settings table)
+    python3 dev.py lock      write the versions that .venv has to constraints.txt
 
 It needs nothing but Python itself and runs before anything is installed, so it uses the standard library only
 and an old Python can still read it, to be told in a sentence what is missing. Everything that it makes lies in
@@ -111,7 +112,23 @@ def generate(_: list[str]) -> int:
     return max(codes)
 
 
-COMMANDS = {"voice": voice, "test": test, "lint": lint, "generate": generate}
+def lock(_: list[str]) -> int:
+    """Write the installed versions to constraints.txt, after an upgrade was tried in `.venv`."""
+    prepare("test", ["all"], dev=True)
+    path = ROOT / "constraints.txt"
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    freeze = subprocess.run(
+        [python(), "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude-editable"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path.write_text("\n".join([*header, *sorted(freeze.stdout.split(), key=str.lower)]) + "\n")
+    return 0
+
+
+COMMANDS = {"voice": voice, "test": test, "lint": lint, "generate": generate, "lock": lock}
 
 
 # ---------------------------------------------------------------- this machine
