@@ -1,0 +1,1 @@
+"""Sound: level, rate, mixing, voice activity, files."""

@@ -1,0 +1,1 @@
+"""Nodes that handle messages of any type."""

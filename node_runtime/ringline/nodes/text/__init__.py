@@ -1,0 +1,1 @@
+"""Text: matching and answering without a model."""

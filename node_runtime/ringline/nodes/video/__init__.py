@@ -1,0 +1,1 @@
+"""Pictures: sources, detectors, drawing, files."""
