@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ringline.data.types import DataType
 from ringline.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -41,17 +42,21 @@ class Layout(NamedTuple):
     nbytes: int
 
 
-def check(payload: Any, what: str) -> Array:
+def check(payload: Any, data_type: DataType) -> Array:
     """The payload as an array that can travel; a list or another array-like is converted.
 
     DataError for dtypes that are not on the allow-list (object, structured, text, dates, long double).
     """
-    array = payload if type(payload) is np.ndarray else _convert(payload, what)
+    array = payload if payload.__class__ is np.ndarray else _convert(payload, _name(data_type))
     if array.dtype not in DTYPE_CODES:
-        raise DataError(f"{what} of dtype {array.dtype} can't be sent; {_advice(array.dtype)}")
+        raise DataError(f"{_name(data_type)} of dtype {array.dtype} can't be sent; {_advice(array.dtype)}")
     if array.ndim > MAX_DIMENSIONS:
-        raise DataError(f"{what} has {array.ndim} dimensions, at most {MAX_DIMENSIONS} can be sent")
+        raise DataError(f"{_name(data_type)} has {array.ndim} dimensions, at most {MAX_DIMENSIONS} can be sent")
     return array
+
+
+def _name(data_type: DataType) -> str:
+    return f"the payload of a {data_type.value} message"
 
 
 def _convert(payload: Any, what: str) -> Array:

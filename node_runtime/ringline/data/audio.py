@@ -77,7 +77,7 @@ def as_int16(data: RuntimeData) -> Array:
     if data.metadata.layout == "planar" and samples.ndim == 2:
         samples = samples.T
     if samples.dtype.kind == "f":
-        scaled = np.nan_to_num(samples.astype(np.float64)) * 32768
+        scaled = np.nan_to_num(samples.astype(np.float64), posinf=1.0, neginf=-1.0) * 32768
         return np.clip(np.rint(scaled), -32768, 32767).astype("<i2")
     if samples.dtype.kind in "iu":
         return _integers_to_int16(samples)

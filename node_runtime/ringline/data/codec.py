@@ -47,9 +47,9 @@ def encode(data: RuntimeData, session_id: str = "") -> Encoded:
     LeaseReleasedError: the message was released.
     """
     kind, meta = encode_meta(data, session_id)
-    if data.lease is not None:
+    if data._lease is not None:  # noqa: SLF001
         data._refuse_released()  # noqa: SLF001
-        return Encoded(kind, meta, data.lease, False)
+        return Encoded(kind, meta, data._lease, False)  # noqa: SLF001
     payload, copied = FORMS[kind].write(data.payload)
     return Encoded(kind, meta, payload, copied)
 

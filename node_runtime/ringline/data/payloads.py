@@ -15,6 +15,7 @@ import numpy as np
 
 from ringline.data import arrays
 from ringline.data.arrays import Array, Layout
+from ringline.data.types import DataType
 from ringline.errors import DataError
 
 
@@ -23,7 +24,7 @@ class Form(Protocol):
 
     is_array: bool
 
-    def check(self, payload: Any, what: str) -> Any:
+    def check(self, payload: Any, data_type: DataType) -> Any:
         """The payload as it is kept in a message; DataError if it can't be carried."""
 
     def write(self, payload: Any) -> tuple[Any, bool]:
@@ -42,8 +43,8 @@ class Form(Protocol):
 class _ArrayForm:
     is_array = True
 
-    def check(self, payload: Any, what: str) -> Array:
-        return arrays.check(payload, what)
+    def check(self, payload: Any, data_type: DataType) -> Array:
+        return arrays.check(payload, data_type)
 
     def write(self, payload: Array) -> tuple[Any, bool]:
         return arrays.contiguous(payload)
@@ -63,10 +64,10 @@ class _ArrayForm:
 class _TextForm:
     is_array = False
 
-    def check(self, payload: Any, what: str) -> str:
+    def check(self, payload: Any, data_type: DataType) -> str:
         if isinstance(payload, str):
             return payload
-        raise DataError(f"{what} must be a str, not {type(payload).__name__}")
+        raise DataError(f"the payload of a {data_type.value} message must be a str, not {type(payload).__name__}")
 
     def write(self, payload: str) -> tuple[Any, bool]:
         try:
@@ -90,13 +91,15 @@ class _TextForm:
 class _PathForm(_TextForm):
     """A path is bytes to the kernel: names that are not UTF-8 must survive."""
 
-    def check(self, payload: Any, what: str) -> str:
+    def check(self, payload: Any, data_type: DataType) -> str:
         try:
             path = os.fsdecode(payload)
         except TypeError:
-            raise DataError(f"{what} must be a path, not {type(payload).__name__}") from None
+            raise DataError(
+                f"the payload of a {data_type.value} message must be a path, not {type(payload).__name__}"
+            ) from None
         if "\0" in path:
-            raise DataError(f"{what} has a NUL character, which no path can have")
+            raise DataError(f"the payload of a {data_type.value} message has a NUL character, which no path can have")
         return path
 
     def write(self, payload: str) -> tuple[Any, bool]:
@@ -114,11 +117,12 @@ class _JsonForm:
 
     is_array = False
 
-    def check(self, payload: Any, what: str) -> Any:
+    def check(self, payload: Any, data_type: DataType) -> Any:
         if payload is None or isinstance(payload, (dict, list, tuple, str, int, float)):
             return payload
         raise DataError(
-            f"{what} must be a JSON value (dict, list, str, number, bool or None), not {type(payload).__name__}"
+            f"the payload of a {data_type.value} message must be a JSON value (dict, list, str, number, bool or None), "
+            f"not {type(payload).__name__}"
         )
 
     def write(self, payload: Any) -> tuple[Any, bool]:
@@ -137,13 +141,15 @@ class _JsonForm:
 class _BytesForm:
     is_array = False
 
-    def check(self, payload: Any, what: str) -> Any:
+    def check(self, payload: Any, data_type: DataType) -> Any:
         if isinstance(payload, (bytes, bytearray, memoryview)):
             return payload
         try:
             return memoryview(payload)
         except (TypeError, ValueError, BufferError):
-            raise DataError(f"{what} must be bytes-like, not {type(payload).__name__}") from None
+            raise DataError(
+                f"the payload of a {data_type.value} message must be bytes-like, not {type(payload).__name__}"
+            ) from None
 
     def write(self, payload: Any) -> tuple[Any, bool]:
         if isinstance(payload, memoryview) and not payload.c_contiguous:

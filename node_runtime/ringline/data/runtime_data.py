@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from ringline.data import payloads
 from ringline.data.arrays import Array, Layout
 from ringline.data.coerce import data_type_for, is_wav
@@ -78,7 +80,7 @@ class RuntimeData(Factories):
     ) -> None:
         data_type = type if type.__class__ is DataType else DataType(type)
         self.type = data_type
-        self._payload = payloads.FORMS[data_type.code].check(payload, f"the payload of a {data_type.value} message")
+        self._payload = payloads.FORMS[data_type.code].check(payload, data_type)
         self._lease: Any = None
         self._layout: Layout | None = None
         self.session_id = session_id
@@ -124,12 +126,11 @@ class RuntimeData(Factories):
         The array and all slices of it keep the message's block; take `.copy()` of what is to be kept for long. DataError if
         the type holds no numbers.
         """
-        form = payloads.FORMS[self.type.code]
-        if form.is_array:
-            array: Array = self.payload
-            return array
+        payload = self.payload
+        if payload.__class__ is np.ndarray:
+            return payload
         if self.type is DataType.BINARY:
-            return payloads.as_bytes_view(self.payload)
+            return payloads.as_bytes_view(payload)
         raise DataError(f"a {self.type.value} message holds no array; use .payload")
 
     def as_text(self) -> str:
@@ -177,7 +178,7 @@ class RuntimeData(Factories):
             made._change(name, value)
         if "payload" in changes:
             form = payloads.FORMS[made.type.code]
-            made._payload = form.check(changes["payload"], f"the payload of a {made.type.value} message")
+            made._payload = form.check(changes["payload"], made.type)
             made._lease = made._layout = None
         elif payloads.FORMS[made.type.code] is not payloads.FORMS[self.type.code]:
             raise DataError(f"a {self.type.value} message can't become {made.type.value} with the same payload")
@@ -271,6 +272,8 @@ def lease_bytes(lease: Any) -> int:
 
 def check_time(timestamp: Any) -> int:
     """A timestamp as an int of 64 bits; DataError for anything else."""
+    if timestamp.__class__ is int and _LEAST_TIME <= timestamp <= _MOST_TIME:
+        return timestamp
     try:
         time = timestamp.__index__()
     except AttributeError:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ringline.errors import DataError
 
+_USUAL_FORMATS: Final = ("f32", "i16")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -77,13 +78,16 @@ class AudioMetadata(Metadata):
 
     def __post_init__(self) -> None:
         _freeze_extra(self)
-        _whole(self, "sample_rate", self.sample_rate, 1, 0xFFFF_FFFF)
-        _whole(self, "channels", self.channels, 1, 0xFFFF)
+        if not (self.sample_rate.__class__ is int and 0 < self.sample_rate <= 0xFFFF_FFFF):
+            _whole(self, "sample_rate", self.sample_rate, 1, 0xFFFF_FFFF)
+        if not (self.channels.__class__ is int and 0 < self.channels <= 0xFFFF):
+            _whole(self, "channels", self.channels, 1, 0xFFFF)
         if self.layout not in ("interleaved", "planar"):
             raise DataError(f"audio layout {self.layout!r} is unknown; use 'interleaved' or 'planar'")
         if self.duration_ns is not None:
             _whole(self, "duration_ns", self.duration_ns, 0, (1 << 63) - 1)
-        _text(self, "format", self.format)
+        if self.format not in _USUAL_FORMATS:
+            _text(self, "format", self.format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from errno import ENOENT
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,11 +73,11 @@ class VideoWriter:
         self._stream: Any = None
         self._last = -1
         self._first_ns: int | None = None
+        if not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(ENOENT, "There is no such folder to write a video into", self._path)
         try:
             self._container = av.open(self._path, "w")
         except (ValueError, av.FFmpegError) as error:
-            if isinstance(error, OSError):
-                raise
             raise DataError(f"{self._path} can't be written as video: {error}") from None
 
     def write(self, data: RuntimeData) -> None:
@@ -89,7 +91,10 @@ class VideoWriter:
             raise DataError(
                 f"{self._path} has pictures of {self._stream.width}x{self._stream.height}, not {size[0]}x{size[1]}"
             )
-        frame = _av().VideoFrame.from_ndarray(picture, format=data.metadata.format)
+        try:
+            frame = _av().VideoFrame.from_ndarray(picture, format=data.metadata.format)
+        except ValueError as error:
+            raise DataError(f"this picture is not what its format {data.metadata.format!r} says: {error}") from None
         frame.pts = self._next_pts(data.timestamp)
         frame.time_base = self._stream.codec_context.time_base
         self._container.mux(self._stream.encode(frame))
@@ -97,7 +102,10 @@ class VideoWriter:
     def _open_stream(self, width: int, height: int) -> Any:
         if width % 2 or height % 2:
             raise DataError(f"video files need even picture sizes, not {width}x{height}; crop or scale before")
-        stream = self._container.add_stream(self._codec, rate=self._rate)
+        try:
+            stream = self._container.add_stream(self._codec, rate=self._rate)
+        except ValueError as error:
+            raise DataError(f"{self._path} can't be written with the codec {self._codec!r}: {error}") from None
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 90_000)
         return stream
