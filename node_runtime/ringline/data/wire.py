@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from ringline.data.payloads import dump_json, parse_json
@@ -16,6 +17,7 @@ from ringline.errors import DataError
 
 _EXTRA: Final = 0x80
 _AUDIO: Final = struct.Struct("<IHBq")
+_TAGGED_AUDIO: Final = struct.Struct("<BIHBq")
 _VIDEO: Final = struct.Struct("<IId")
 _LAYOUTS: Final = ("interleaved", "planar")
 _NO_DURATION: Final = -1
@@ -28,13 +30,12 @@ def pack(metadata: Metadata | None) -> bytes:
     kept = metadata._wire  # noqa: SLF001  (the field is there for this module)
     if kept is not None:
         return kept
-    if type(metadata) not in _WRITERS:
+    write = _WRITERS.get(type(metadata))
+    if write is None:
         raise DataError(f"a {type(metadata).__name__} can't be sent; put your own fields into `extra` of one of ours")
-    tag, write = _WRITERS[type(metadata)]
-    fixed = write(metadata)
     if metadata.extra:
-        return bytes((tag | _EXTRA,)) + fixed + dump_json(dict(metadata.extra), "metadata extra")
-    wire = bytes((tag,)) + fixed
+        return write(metadata, _EXTRA) + dump_json(dict(metadata.extra), "metadata extra")
+    wire = write(metadata, 0)
     object.__setattr__(metadata, "_wire", wire)
     return wire
 
@@ -89,6 +90,7 @@ class _Cursor:
 _BYTE: Final = struct.Struct("<B")
 
 
+@lru_cache(256)
 def _text(value: str) -> bytes:
     raw = value.encode()
     return bytes((len(raw),)) + raw
@@ -102,9 +104,14 @@ def _read_extra(cursor: _Cursor) -> dict[str, Any]:
     return extra
 
 
-def _write_audio(metadata: AudioMetadata) -> bytes:
+def _write_plain(_: Metadata, extra: int) -> bytes:
+    return bytes((1 | extra,))
+
+
+def _write_audio(metadata: AudioMetadata, extra: int) -> bytes:
     duration = _NO_DURATION if metadata.duration_ns is None else metadata.duration_ns
-    fixed = _AUDIO.pack(metadata.sample_rate, metadata.channels, metadata.layout == "planar", duration)
+    planar = metadata.layout == "planar"
+    fixed = _TAGGED_AUDIO.pack(2 | extra, metadata.sample_rate, metadata.channels, planar, duration)
     return fixed + _text(metadata.format)
 
 
@@ -121,8 +128,8 @@ def _read_audio(cursor: _Cursor) -> dict[str, Any]:
     }
 
 
-def _write_video(metadata: VideoMetadata) -> bytes:
-    return _VIDEO.pack(metadata.width, metadata.height, metadata.fps) + _text(metadata.format)
+def _write_video(metadata: VideoMetadata, extra: int) -> bytes:
+    return bytes((3 | extra,)) + _VIDEO.pack(metadata.width, metadata.height, metadata.fps) + _text(metadata.format)
 
 
 def _read_video(cursor: _Cursor) -> dict[str, Any]:
@@ -130,24 +137,20 @@ def _read_video(cursor: _Cursor) -> dict[str, Any]:
     return {"width": width, "height": height, "fps": fps, "format": cursor.text()}
 
 
-def _write_text(metadata: TextMetadata) -> bytes:
-    return bytes((bool(metadata.final),)) + _text(metadata.language)
+def _write_text(metadata: TextMetadata, extra: int) -> bytes:
+    return bytes((4 | extra, bool(metadata.final))) + _text(metadata.language)
 
 
 def _read_text(cursor: _Cursor) -> dict[str, Any]:
     return {"final": bool(cursor.byte()), "language": cursor.text()}
 
 
-def _write_tensor(metadata: TensorMetadata) -> bytes:
-    return bytes((len(metadata.names),)) + b"".join(map(_text, metadata.names))
+def _write_tensor(metadata: TensorMetadata, extra: int) -> bytes:
+    return bytes((5 | extra, len(metadata.names))) + b"".join(map(_text, metadata.names))
 
 
 def _read_tensor(cursor: _Cursor) -> dict[str, Any]:
     return {"names": tuple(cursor.text() for _ in range(cursor.byte()))}
-
-
-def _nothing(_: Any) -> Any:
-    return b""
 
 
 _READERS: Final[tuple[tuple[type[Metadata], Callable[[_Cursor], dict[str, Any]]], ...]] = (
@@ -160,10 +163,10 @@ _READERS: Final[tuple[tuple[type[Metadata], Callable[[_Cursor], dict[str, Any]]]
 )
 """By tag: 0 is no metadata, 1 the plain one."""
 
-_WRITERS: Final[dict[type[Metadata], tuple[int, Callable[[Any], bytes]]]] = {
-    Metadata: (1, _nothing),
-    AudioMetadata: (2, _write_audio),
-    VideoMetadata: (3, _write_video),
-    TextMetadata: (4, _write_text),
-    TensorMetadata: (5, _write_tensor),
+_WRITERS: Final[dict[type[Metadata], Callable[[Any, int], bytes]]] = {
+    Metadata: _write_plain,
+    AudioMetadata: _write_audio,
+    VideoMetadata: _write_video,
+    TextMetadata: _write_text,
+    TensorMetadata: _write_tensor,
 }
