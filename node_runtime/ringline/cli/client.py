@@ -1,0 +1,133 @@
+"""The client's side of the ingress: what `ringline send` and `recv` say to a session that runs on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ringline import errors
+from ringline.cli.feeds import Feed
+from ringline.cli.interrupts import Interrupts
+from ringline.cli.media import Writer
+from ringline.data import RuntimeData
+from ringline.errors import DataError, RinglineError, SessionError
+from ringline.host import framing
+from ringline.host.directory import base_directory
+from ringline.host.ingress import INGRESS_SOCKET
+from ringline.names import MAX_MESSAGE_BYTES
+
+
+class Connection:
+    """One connection, opened for an input or an output."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def say(self, header: dict[str, Any]) -> None:
+        """Send a frame without a body."""
+        self._writer.writelines(framing.pack(header))
+        await self._writer.drain()
+
+    async def send(self, data: RuntimeData) -> None:
+        """Send a message. What the host says instead of taking it is raised."""
+        try:
+            self._writer.writelines(framing.message_frame(data))
+            await self._writer.drain()
+        except ConnectionError:
+            await self.hear()
+            raise SessionError("the session ended while it was being fed") from None
+
+    async def hear(self) -> tuple[dict[str, Any], bytes]:
+        """Return the next frame. Raises the host's error, or `SessionError` when the connection ended."""
+        try:
+            frame = await framing.read(self._reader, MAX_MESSAGE_BYTES)
+        except ConnectionError:
+            frame = None
+        if frame is None:
+            raise SessionError("the session ended")
+        if frame[0]["op"] == "error":
+            raise _error(frame[0])
+        return frame
+
+
+def _error(header: dict[str, Any]) -> RinglineError:
+    """Return the host's error in its own class, as if it had been raised here."""
+    found = getattr(errors, str(header.get("kind")), None)
+    text = str(header.get("error"))
+    if isinstance(found, type) and issubclass(found, RinglineError):
+        with contextlib.suppress(TypeError):
+            return found(text)
+    return DataError(text)
+
+
+@contextlib.asynccontextmanager
+async def connect(session: str, **ends: str) -> AsyncIterator[Connection]:
+    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of a session.
+
+    Raises `SessionError` if no such session runs here, or it refuses.
+    """
+    folder = base_directory(os.environ)
+    try:
+        reader, writer = await asyncio.open_unix_connection(folder / session / INGRESS_SOCKET)
+    except (FileNotFoundError, ConnectionRefusedError):
+        running = ", ".join(sorted(path.parent.name for path in folder.glob(f"*/{INGRESS_SOCKET}"))) or "none"
+        raise SessionError(f"no session {session!r} takes data here (those that do: {running})") from None
+    connection = Connection(reader, writer)
+    try:
+        await connection.say({"op": "open", **ends})
+        await connection.hear()
+        yield connection
+    finally:
+        writer.close()
+
+
+async def feed_input(session: str, feed: Feed, *, end: bool, realtime: bool, block_ms: float) -> int:
+    """Feed a file into an input; return how many messages the session took."""
+    async with connect(session, input=feed.name) as connection:
+        await feed.run(_Input(connection, end=end), realtime=realtime, block_ms=block_ms)
+        header, _ = await connection.hear()
+    return int(header.get("messages", 0))
+
+
+class _Input:
+    """A connection with the two verbs of a session that a feed uses."""
+
+    def __init__(self, connection: Connection, *, end: bool) -> None:
+        self._connection = connection
+        self._last = "end" if end else "done"
+
+    async def send(self, _name: str, data: RuntimeData) -> None:
+        await self._connection.send(data)
+
+    async def end(self, _name: str | None = None) -> None:
+        await self._connection.say({"op": self._last})
+
+
+async def read_output(session: str, name: str, writer: Writer, count: int | None) -> int:
+    """Write an output's messages until it ends, `count` have come, or Ctrl-C; return how many came."""
+    received = 0
+    with Interrupts(lambda: None) as interrupts:
+        async with connect(session, output=name) as connection:
+            while count is None or received < count:
+                frame = await _next_frame(connection, interrupts)
+                if frame is None or frame[0]["op"] == "end":
+                    break
+                writer.write(framing.message(*frame))
+                received += 1
+    return received
+
+
+async def _next_frame(connection: Connection, interrupts: Interrupts) -> tuple[dict[str, Any], bytes] | None:
+    hearing = asyncio.ensure_future(connection.hear())
+    asked = asyncio.ensure_future(interrupts.asked.wait())
+    try:
+        await asyncio.wait((hearing, asked), return_when=asyncio.FIRST_COMPLETED)
+        return hearing.result() if hearing.done() else None
+    finally:
+        hearing.cancel()
+        asked.cancel()
+        await asyncio.gather(hearing, asked, return_exceptions=True)

@@ -1,0 +1,34 @@
+"""`ringline recv`: write what comes out of an output of a session that runs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+NAME = "recv"
+EXAMPLE = "Examples: ringline recv --session voice-7 speaker -o answer.wav\n\nringline recv -s chat text"
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="OUTPUT", help="The session output's name.")],
+    session: Annotated[str, typer.Option("--session", "-s", metavar="ID", help="The session's id.")],
+    file: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - prints text and JSON.")
+    ] = "-",
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after so many messages.")
+    ] = None,
+) -> None:
+    """Write what comes out of an output from now on, until it ends or Ctrl-C."""
+    import asyncio
+
+    from ringline.cli.client import read_output
+    from ringline.cli.media import open_writer
+
+    writer = open_writer(file)
+    try:
+        received = asyncio.run(read_output(session, name, writer, count))
+    finally:
+        writer.close()
+    typer.echo(f"{received} messages received from {name}", err=True)

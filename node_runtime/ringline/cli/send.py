@@ -1,0 +1,34 @@
+"""`ringline send`: feed a file into an input of a session that runs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+NAME = "send"
+EXAMPLE = (
+    "Examples: ringline send --session voice-7 microphone question.wav · echo hello | ringline send -s chat text -"
+)
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="INPUT", help="The session input's name.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What to send; - reads stdin.")],
+    *,
+    session: Annotated[str, typer.Option("--session", "-s", metavar="ID", help="The session's id.")],
+    end: Annotated[bool, typer.Option("--end", help="End the input's stream afterwards.")] = False,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Send at the media's own pace.")] = False,
+    block_ms: Annotated[
+        float, typer.Option("--block-ms", metavar="MS", min=1.0, max=10000.0, help="Length of the blocks of sound.")
+    ] = 20.0,
+) -> None:
+    """Feed a file into an input of a running session: sound, video, text, JSON or bytes, by the file's suffix."""
+    import asyncio
+
+    from ringline.cli.client import feed_input
+    from ringline.cli.feeds import Feed
+
+    feed = Feed(name, file, "any")
+    sent = asyncio.run(feed_input(session, feed, end=end, realtime=realtime, block_ms=block_ms))
+    typer.echo(f"{sent} messages sent to {name}", err=True)

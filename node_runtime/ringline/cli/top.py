@@ -1,0 +1,131 @@
+"""`ringline top`: live statistics of the sessions on this machine, read from shared memory.
+
+Nothing is asked of the sessions' processes, so it works while their nodes, or even their host, hang.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ringline.cli.console import console, human_bytes, human_seconds, print_json_line, table
+from ringline.cli.shapes import TopNodeShape, TopSessionShape, TopShape
+from ringline.cli.stats import Rates, channel_shape, channel_table
+from ringline.errors import RinglineError, SessionError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from ringline.shm import NodeStats
+
+NAME = "top"
+EXAMPLE = "Examples: ringline top\n\nringline top --once --json"
+
+
+def command(
+    session: Annotated[str | None, typer.Option("--session", "-s", metavar="ID", help="Only this session.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one reading and end.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Time between readings.")
+    ] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per reading, a line each.")] = False,
+) -> None:
+    """Watch the sessions that run on this machine; works while their nodes hang."""
+    from ringline.host.directory import base_directory
+
+    folder = base_directory(os.environ)
+    if session is not None and not (folder / session).is_dir():
+        raise SessionError(f"there is no session {session!r} in {folder}; `ringline top --once` lists those that run")
+    if once or as_json:
+        for reading in _readings(folder, session, interval, once=once):
+            print_json_line(reading) if as_json else console().print(_picture(reading, {}))
+    else:
+        _watch(folder, session, interval)
+
+
+def _readings(folder: Path, session: str | None, interval: float, *, once: bool) -> Iterator[TopShape]:
+    while True:
+        yield read(folder, session)
+        if once:
+            return
+        time.sleep(interval)
+
+
+def read(folder: Path, session: str | None = None) -> TopShape:
+    """Read the statistics of every session directory in `folder`, or of one."""
+    names = [session] if session else sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = [_session(folder / name) for name in names]
+    return TopShape(directory=str(folder), sessions=[shape for shape in found if shape is not None])
+
+
+def _session(directory: Path) -> TopSessionShape | None:
+    from ringline.shm import ArenaView, locks
+
+    try:
+        view = ArenaView.open(directory)
+    except (RinglineError, OSError):
+        return None  # it is being made, or has just ended
+    try:
+        now = time.monotonic_ns()
+        return TopSessionShape(
+            session_id=directory.name,
+            directory=str(directory),
+            host_alive=locks.host_alive(directory),
+            nodes={name: _node(stats, now) for name, stats in view.node_stats().items()},
+            channels={name: channel_shape(stats) for name, stats in view.channel_stats().items()},
+        )
+    finally:
+        view.close()
+
+
+def _node(stats: NodeStats, now_ns: int) -> TopNodeShape:
+    busy = (now_ns - stats.busy_since_ns) / 1e9 if stats.busy_since_ns else 0.0
+    return TopNodeShape(
+        epoch=stats.epoch,
+        attached=stats.attached,
+        busy_seconds=round(max(0.0, busy), 3),
+        heap_used_bytes=stats.heap_used_bytes,
+        heap_bytes=stats.heap_bytes,
+    )
+
+
+def _watch(folder: Path, session: str | None, interval: float) -> None:
+    from rich.live import Live
+
+    rates: dict[str, Rates] = {}
+    out = console()
+    with Live(console=out, screen=out.is_terminal, auto_refresh=False) as live:
+        for reading in _readings(folder, session, interval, once=False):
+            live.update(_picture(reading, rates), refresh=True)
+
+
+def _picture(reading: TopShape, rates: dict[str, Rates]) -> Group:
+    from rich.console import Group
+
+    if not reading["sessions"]:
+        return Group(f"no session runs in {reading['directory']}")
+    parts: list[object] = []
+    for session in reading["sessions"]:
+        measured = rates.setdefault(session["session_id"], Rates()).of(session["channels"])
+        host = "" if session["host_alive"] else " (its host is dead)"
+        rows = [_row(name, node) for name, node in session["nodes"].items()]
+        headings = ("node", "process", "epoch>", "busy for>", "heap in use>", "of>")
+        parts.append(table(headings, rows, title=f"session {session['session_id']}{host}"))
+        parts.append(channel_table(session["channels"], measured))
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+def _row(name: str, node: TopNodeShape) -> tuple[str, ...]:
+    return (
+        name,
+        "attached" if node["attached"] else "gone",
+        str(node["epoch"]),
+        human_seconds(node["busy_seconds"]) if node["busy_seconds"] else "idle",
+        human_bytes(node["heap_used_bytes"]),
+        human_bytes(node["heap_bytes"]),
+    )
