@@ -1,0 +1,357 @@
+"""The nodes of one session as processes: spawned, heard, restarted, killed.
+
+The supervisor makes the links (arena, zygote, control server) and gives them here; the zygote and the control server feed
+events on the same loop. Exits come by event, hangs by periodic check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal as signals
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ringline.control.link import ControlServer
+from ringline.control.messages import Message, MessageType
+from ringline.errors import ProcessSpawnError, SessionError
+from ringline.graph.plan import SessionPlan
+from ringline.host.exits import ExitRecord, exit_record, log_exit
+from ringline.host.failures import init_error
+from ringline.host.handle import NodeHandle, SpawnConfig
+from ringline.host.health import watch_memory
+from ringline.host.launch import Launch
+from ringline.host.member import Member, ZygoteProcess
+from ringline.host.restart import RestartPolicy
+from ringline.host.status import Progress
+from ringline.host.zygote_client import ZygoteClient
+from ringline.shm import Arena
+
+log = logging.getLogger("ringline.host")
+
+LAST_WORDS_S: Final = 0.25
+"""A node's ERROR or DONE and its exit report come by two ways; so long the exit waits for the words."""
+LOCK_PATIENCE_S: Final = 10.0
+"""A dead process' lock drops within milliseconds; a process in an uninterruptible wait may take longer."""
+OWN_REPORT_S: Final = 1.0
+"""The runner reports its own InitTimeout with a stack; the host waits so much longer before it says so itself."""
+
+
+STACKS_S: Final = 0.5
+"""Between SIGABRT, at which faulthandler writes the stacks of a hung node, and SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What the crew works with; all owned by the supervisor."""
+
+    arena: Arena
+    zygote: ZygoteClient
+    control: ControlServer
+    launch: Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom the crew tells: progress, printed lines, crashes, the session's failure, its natural end.
+
+    `busy(node)` is a question: does its beat word say that it is at work?
+    """
+
+    progress: Callable[[Progress], None]
+    line: Callable[[str, str, str], None]
+    crash: Callable[[ExitRecord], None]
+    failed: Callable[[BaseException], None]
+    ended: Callable[[], None]
+    busy: Callable[[str], bool]
+
+
+class Crew:
+    """All members of one session. Its methods belong to one event loop."""
+
+    def __init__(self, session_id: str, plan: SessionPlan, listeners: Listeners) -> None:
+        self.session_id = session_id
+        self.plan = plan
+        self.tell = listeners
+        self.phase = "initialize"
+        """initialize, work (restarts are possible) or over."""
+        said = plan.session
+        policy = RestartPolicy(
+            said.max_restarts, said.backoff_seconds, said.max_backoff_seconds, said.restart_window_seconds
+        )
+        self.members = {node.name: Member(node, policy) for node in plan.nodes}
+        self._links: Links | None = None
+        self._started = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def links(self) -> Links:
+        if self._links is None:
+            raise SessionError(f"session '{self.session_id}' has no processes yet")
+        return self._links
+
+    def launch(self, links: Links) -> None:
+        """Ask the zygote for all nodes."""
+        self._links = links
+        for member in self.members.values():
+            self._spawn(member)
+
+    def _spawn(self, member: Member) -> None:
+        links, runtime = self.links, self.plan.runtime
+        epoch = links.arena.epoch_of(member.name)
+        process = ZygoteProcess(lambda number: links.zygote.signal(member.name, epoch, number))
+        handle = NodeHandle(
+            process,
+            _NodeLine(links.control, member.name),
+            process_id=f"{self.session_id}/{member.name}/{epoch}",
+            config=SpawnConfig(
+                runtime.health_check_interval, runtime.cleanup_grace_period_secs, runtime.health_check_timeout
+            ),
+            max_health_failures=runtime.max_health_failures,
+            on_unhealthy=lambda: self.unhealthy(member),
+            on_message=lambda message: self._told(member, message),
+            labels=self.labels(member),
+        )
+        member.begin(epoch, handle, process)
+        self.tell.progress(member.progress)
+        environment = links.launch.environment(member.plan, epoch)
+        links.zygote.spawn(member.name, epoch, environment, links.launch.command(member.plan))
+
+    async def all_ready(self) -> None:
+        """Return when every node is ready. Raises the first failure, or `InitTimeout`."""
+        timeout_s = self.plan.runtime.init_timeout_secs
+        waiting = [member.ready for member in self.members.values()]
+        done, pending = await asyncio.wait(
+            waiting, timeout=timeout_s + OWN_REPORT_S, return_when=asyncio.FIRST_EXCEPTION
+        )
+        for future in done:
+            future.result()
+        for member in self.members.values():
+            if member.ready in pending:
+                self._show_failed(member)
+                raise member.init_timeout(timeout_s)
+        self.phase = "work"
+
+    async def start(self) -> None:
+        """Let all nodes process, and begin to check them."""
+        self._started = True
+        for member in self.members.values():
+            await self._begin_work(member)
+        self._task(watch_memory(self._memory_limits, self._over_memory), "memory")
+
+    async def _begin_work(self, member: Member) -> None:
+        if not member.alive or member.handle is None:
+            return
+        await member.handle.send_message(Message(MessageType.START, {}))
+        if member.state == "ready":
+            member.state = "running"
+        await member.handle.start_health_check()
+
+    def unhealthy(self, member: Member) -> None:
+        """Kill a node that does not answer. SIGABRT goes first, since it leaves every thread's stack on stderr."""
+        reason = "Stalled" if self.tell.busy(member.name) else "Unhealthy"
+        process = member.process
+        self._condemn(member, reason)
+        if process is not None:
+            process.send_signal(signals.SIGABRT)
+            asyncio.get_running_loop().call_later(STACKS_S, process.send_signal, signals.SIGKILL)
+
+    def kill(self, member: Member, reason: str) -> None:
+        """Kill one node at once; its exit report does the rest."""
+        self._condemn(member, reason)
+        if member.process is not None:
+            member.process.send_signal(signals.SIGKILL)
+
+    def _condemn(self, member: Member, reason: str) -> None:
+        """Fence a node that is going to be killed. The fence is exact: it commits nothing more."""
+        if member.alive:
+            log.error("killing node %s: %s", member.name, reason, extra=self.labels(member))
+            member.kill_reason = member.kill_reason or reason
+            self.links.arena.fence(member.name)
+
+    def give_up(self, error: BaseException) -> None:
+        """Wait for nobody and restart nobody any more: the session has failed."""
+        self.phase = "over"
+        for member in self.members.values():
+            if not member.ready.done():
+                member.ready.set_exception(error)
+
+    async def close(self) -> None:
+        """Cancel what still runs here."""
+        self.phase = "over"
+        for member in self.members.values():
+            if member.handle is not None:
+                await member.handle.stop_health_check()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        exits = [task for task in tasks if "exit" in task.get_name()]
+        if exits:
+            await asyncio.wait(exits, timeout=2 * LAST_WORDS_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def heard(self, node: str, message: Message) -> None:
+        """Take a control message of a node."""
+        member = self.members.get(node)
+        if member is not None and member.handle is not None:
+            member.handle.deliver(message)
+
+    def _told(self, member: Member, message: Message) -> None:
+        kind, payload = message.type, message.payload
+        if kind is MessageType.PROGRESS:
+            self.tell.progress(member.progressed(payload))
+        elif kind is MessageType.READY:
+            self.tell.progress(member.progressed({"status": "ready", "progress": 1.0}))
+            if not member.ready.done():
+                member.ready.set_result(None)
+        elif kind is MessageType.ERROR:
+            member.told = payload
+            member.heard.set()
+        elif kind is MessageType.DONE:
+            member.done = True
+            member.heard.set()
+
+    def zygote_event(self, event: dict[str, Any], body: bytes) -> None:
+        """Take an event of the zygote; one of an incarnation that is over is ignored."""
+        member = self.members.get(str(event.get("node")))
+        if member is None or event.get("epoch") != member.epoch or member.process is None:
+            return
+        kind = event.get("ev")
+        if kind == "log":
+            self._lines(member, str(event.get("stream", "stderr")), body)
+        elif kind == "spawned":
+            member.process.pid = int(event["pid"])
+        elif kind == "spawn_failed":
+            self._spawn_failed(member, str(event.get("error")))
+        elif kind == "exit":
+            self._task(self._exited(member, event), f"exit:{member.name}")
+
+    def zygote_lost(self, text: str) -> None:
+        """Take note that the zygote is gone, and with it every node."""
+        for member in self.members.values():
+            if member.process is not None and member.alive:
+                member.process.finish(128 + signals.SIGKILL)
+                member.state = "failed"
+        self.tell.failed(SessionError(f"session '{self.session_id}': {text}; its nodes died with it"))
+
+    def _lines(self, member: Member, stream: str, body: bytes) -> None:
+        for line in body.decode(errors="replace").splitlines():
+            if stream == "stderr":
+                member.tail.append(line)
+            self.tell.line(member.name, stream, line)
+
+    def _spawn_failed(self, member: Member, error: str) -> None:
+        problem = ProcessSpawnError(f"node '{member.name}' could not be started: {error}")
+        if member.process is not None:
+            member.process.finish(-1)
+        self._show_failed(member)
+        if not member.ready.done():
+            member.ready.set_exception(problem)
+        if self.phase == "work":
+            self.tell.failed(problem)
+
+    async def _exited(self, member: Member, event: dict[str, Any]) -> None:
+        """Record an exit, then decide: an ordered end, a failed start, a restart, or the session's end."""
+        record = await self._recorded(member, event)
+        if member.stopping or self.phase == "over":
+            return
+        if not member.was_ready:
+            self._show_failed(member)
+            if not member.ready.done():
+                member.ready.set_exception(init_error(member, record, self.plan.runtime.init_timeout_secs))
+        if record.expected:
+            if all(each.finished for each in self.members.values()):
+                self.tell.ended()
+        elif self.phase == "work":
+            self._crashed(member, record)
+
+    async def _recorded(self, member: Member, event: dict[str, Any]) -> ExitRecord:
+        code = int(event.get("code", -1))
+        if code < 128 and not member.kill_reason and not member.stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(member.heard.wait(), LAST_WORDS_S)
+        record = exit_record(event, member.circumstances(self.session_id))
+        member.ended(record)
+        log_exit(record)
+        if member.handle is not None:
+            member.handle.ended()
+            await member.handle.stop_health_check()
+        return record
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def _show_failed(self, member: Member) -> None:
+        self.tell.progress(member.progressed({"status": "failed", "message": member.progress.message}))
+
+    def _crashed(self, member: Member, record: ExitRecord) -> None:
+        self.tell.crash(record)
+        if self.plan.session.on_node_crash == "RestartNode":
+            delay = member.history.next_delay(time.monotonic())
+            if delay is not None:
+                member.state = "restarting"
+                self._task(self._restart(member, delay), f"restart:{member.name}")
+                return
+            log.error("restarts of node %s are used up", member.name, extra=self.labels(member))
+        self.tell.failed(record.error())
+
+    async def _restart(self, member: Member, delay_s: float) -> None:
+        """Bring a node back in its next epoch, once nothing of the old one can act any more."""
+        log.warning("restarting node %s in %.1fs", member.name, delay_s, extra=self.labels(member))
+        await asyncio.sleep(delay_s)
+        arena = self.links.arena
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while arena.lock_held(member.name):
+            if time.monotonic() > deadline:
+                self.tell.failed(SessionError(f"the lock of node '{member.name}' did not drop after its end"))
+                return
+            await asyncio.sleep(0.002)
+        arena.reclaim(member.name, keep_queue=True)
+        self._spawn(member)
+        try:
+            timeout_s = self.plan.runtime.init_timeout_secs
+            await asyncio.wait_for(asyncio.shield(member.ready), timeout_s + OWN_REPORT_S)
+        except TimeoutError:
+            self.kill(member, "InitTimeout")
+        except Exception as error:
+            # Its exit was recorded and answered by the next restart, or by the end of the session.
+            log.warning("node %s did not come back: %s", member.name, error, extra=self.labels(member))
+        else:
+            if self._started and self.phase == "work":
+                await self._begin_work(member)
+
+    def _over_memory(self, node: str, used: int, limit: int) -> None:
+        member = self.members[node]
+        log.error("node %s uses %d bytes, its limit is %d", node, used, limit, extra=self.labels(member))
+        self.kill(member, "MemoryLimit")
+
+    def _memory_limits(self) -> dict[str, tuple[int, int]]:
+        return {
+            member.name: (member.process.pid, member.plan.memory_limit_bytes)
+            for member in self.members.values()
+            if member.alive and member.process and member.process.pid and member.plan.memory_limit_bytes
+        }
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=f"ringline-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def labels(self, member: Member) -> dict[str, object]:
+        """Give the labels of a log line about a node."""
+        return {"session": self.session_id, "node": member.name, "channel": "", "epoch": member.epoch}
+
+
+class _NodeLine:
+    """The control server's way to one node, as a handle's `Line`."""
+
+    def __init__(self, server: ControlServer, node: str) -> None:
+        self._server = server
+        self._node = node
+
+    async def send(self, message: Message) -> None:
+        await self._server.send(self._node, message)

@@ -1,0 +1,106 @@
+"""What can be refused before any process is started: too many nodes, descriptors, processes, or no interpreter.
+
+Called once by the supervisor at the beginning of `initialize`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from ringline.errors import ProcessSpawnError, ResourceLimitError
+from ringline.graph.plan import NodePlan, SessionPlan
+from ringline.host import procfs
+
+DESCRIPTORS_BASE: Final = 64
+"""ZeroMQ's context, arena, locks, the zygote's socket, and what the application opens in the meantime."""
+DESCRIPTORS_PER_NODE: Final = 4
+"""A control connection and its signaler in the host; two log pipes in the zygote, which inherits the limit."""
+PROCESSES_BASE: Final = 8
+
+
+def check_limits(plan: SessionPlan) -> None:
+    """Raise `ResourceLimitError` if the session can't fit this process' and this user's limits."""
+    count = len(plan.nodes)
+    allowed = plan.runtime.max_processes_per_session
+    if allowed is not None and count > allowed:
+        raise ResourceLimitError(
+            f"pipeline '{plan.pipeline}' has {count} nodes but max_processes_per_session is {allowed}; "
+            "raise it (None or 0 = unlimited) or use fewer nodes"
+        )
+    _check_descriptors(count)
+    _check_processes(count)
+
+
+def _check_descriptors(count: int) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    left = soft - procfs.open_descriptors()
+    needed = DESCRIPTORS_BASE + DESCRIPTORS_PER_NODE * count
+    if left < needed:
+        raise ResourceLimitError(
+            f"a session of {count} nodes needs {needed} file descriptors but only {left} of {soft} are left; "
+            "raise the limit (ulimit -n) or close some"
+        )
+
+
+def _check_processes(count: int) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if os.getuid() != 0 and soft != resource.RLIM_INFINITY:
+        # The user's whole count is not cheap to read; a limit below our own need can never work.
+        _refuse_processes(soft, count, "ulimit -u")
+    limit, used = _cgroup_pids()
+    if limit is not None:
+        _refuse_processes(limit - used, count, "the cgroup's pids.max")
+
+
+def _refuse_processes(left: int, count: int, where: str) -> None:
+    needed = count + PROCESSES_BASE
+    if left < needed:
+        raise ResourceLimitError(
+            f"a session of {count} nodes needs {needed} processes and threads but {where} leaves {left}; raise it"
+        )
+
+
+def _cgroup_pids(root: Path = Path("/sys/fs/cgroup")) -> tuple[int | None, int]:
+    for folder in (root, root / "pids"):
+        try:
+            limit = (folder / "pids.max").read_text().strip()
+            return (None if limit == "max" else int(limit)), int((folder / "pids.current").read_text())
+        except (OSError, ValueError):
+            continue
+    return None, 0
+
+
+def interpreter(node: NodePlan) -> Path:
+    """Find the Python executable of a node. Raises `ProcessSpawnError` naming what is missing.
+
+    "python" without a virtual environment means the host's own interpreter; anything else is looked up.
+    """
+    if node.venv_path is not None:
+        found = Path(node.venv_path).absolute() / "bin" / "python"
+        if not found.exists():
+            raise ProcessSpawnError(
+                f"Python executable not found: '{found}' (venv_path {node.venv_path} of node '{node.name}'); "
+                f"make the environment with: python3 -m venv {node.venv_path}"
+            )
+        return found
+    if node.executable == "python":
+        return Path(sys.executable)
+    path = shutil.which(node.executable)
+    if path is None:
+        raise ProcessSpawnError(
+            f"Python executable not found: '{node.executable}' (python_executable of node '{node.name}'); "
+            'give its full path, or "python" for the interpreter that runs this program'
+        )
+    return Path(path).absolute()
+
+
+def interpreters(plan: SessionPlan) -> dict[str, Path]:
+    """Find the interpreter of every node, all checked."""
+    return {node.name: interpreter(node) for node in plan.nodes}

@@ -1,0 +1,188 @@
+"""The session's own ends of its channels, on asyncio: what `send`, `receive` and `end` do with the host's arena.
+
+The arena's FIFO is watched by the event loop only while somebody waits; a wait rechecks after arming, so no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ringline.data import RuntimeData
+from ringline.data.codec import decode, encode
+from ringline.errors import ChannelFullError, EndOfStream, SessionError
+from ringline.graph.layout import ChannelPlan
+from ringline.graph.plan import SessionPlan
+from ringline.names import HOST
+from ringline.shm import Arena, Reader, Writer
+
+_T = TypeVar("_T")
+
+
+def channel_full(channel: str, waited_s: float | None) -> ChannelFullError:
+    """Make the documented error of a send that found no room."""
+    waited = f" after waiting {waited_s:g}s" if waited_s else ""
+    return ChannelFullError(
+        f"Buffer at capacity (backpressure active): channel '{channel}'{waited}; "
+        "increase channel_capacity, speed up its reader, or choose a dropping overflow policy"
+    )
+
+
+class HostPorts:
+    """Writers of the session's inputs and readers of its outputs. One event loop only."""
+
+    def __init__(self, arena: Arena, plan: SessionPlan, session_id: str) -> None:
+        self._arena = arena
+        self._session_id = session_id
+        self._loop = asyncio.get_running_loop()
+        self._writers: dict[str, Writer] = {}
+        self._readers: dict[str, Reader] = {}
+        for channel in plan.channels:
+            if channel.producer == HOST:
+                self._writers[channel.name] = arena.writer([channel.name])
+            elif channel.consumer == HOST:
+                self._readers[channel.name] = arena.reader(channel.name)
+        self._locks = {name: asyncio.Lock() for name in self._writers}
+        self._ended: set[str] = set()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._failure: BaseException | None = None
+        self._armed = False
+        self._loop.add_reader(arena.poll_fd, self._on_bell)
+
+    def fail(self, error: BaseException) -> None:
+        """From now on every pending and later operation raises `error`."""
+        if self._failure is None:
+            self._failure = error
+        self._wake_all()
+
+    def close(self) -> None:
+        """Stop watching the FIFO; who still waits gets `SessionClosedError` through `fail` before."""
+        self._loop.remove_reader(self._arena.poll_fd)
+        self._wake_all()
+
+    async def send(self, channel: ChannelPlan, data: RuntimeData, timeout_s: float | None) -> bool:
+        """Put a message into an input; False if the channel's policy dropped it.
+
+        Raises `ChannelFullError` when the time (`timeout_s`, else the channel's block time-out) is over.
+        """
+        patience = timeout_s
+        if patience is None and channel.block_timeout_ms:
+            patience = channel.block_timeout_ms / 1000
+        attempt = self._attempt(channel, data)
+        deadline = None if patience is None else time.monotonic() + patience
+        try:
+            async with asyncio.timeout_at(self._at(deadline)), self._locks[channel.name]:
+                return await self._until(attempt)
+        except TimeoutError:
+            raise channel_full(channel.name, patience) from None
+
+    def try_send(self, channel: ChannelPlan, data: RuntimeData) -> bool:
+        """Send without waiting: raises `ChannelFullError` if there is no room now."""
+        self._check()
+        done = None if self._locks[channel.name].locked() else self._attempt(channel, data)()
+        if done is None:
+            raise channel_full(channel.name, None)
+        return done
+
+    async def receive(self, channel: ChannelPlan, timeout_s: float | None) -> RuntimeData:
+        """Give the next message of an output. Raises `EndOfStream`, or `TimeoutError` after `timeout_s`."""
+        reader = self._readers[channel.name]
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout_at(self._at(deadline)):
+                return await self._until(lambda: self._take(reader, channel))
+        except TimeoutError:
+            raise TimeoutError(f"nothing came from '{channel.name}' within {timeout_s:g}s") from None
+
+    def end(self, channel: ChannelPlan) -> None:
+        """Mark the end of an input's stream; idempotent."""
+        if channel.name not in self._ended:
+            self._ended.add(channel.name)
+            self._writers[channel.name].end()
+
+    def end_all(self) -> None:
+        """End every input."""
+        for name, writer in self._writers.items():
+            if name not in self._ended:
+                self._ended.add(name)
+                writer.end()
+
+    async def discard(self) -> None:
+        """Read and release whatever arrives at the outputs, for ever: while draining nobody else reads them."""
+        while True:
+            for reader in self._readers.values():
+                while (lease := reader.next()) is not None:
+                    lease.release()
+            await asyncio.sleep(0.005)
+
+    def _attempt(self, channel: ChannelPlan, data: RuntimeData) -> Callable[[], bool | None]:
+        if channel.name in self._ended:
+            raise SessionError(f"input '{channel.name}' has ended; nothing can be sent any more")
+        wire = encode(data)
+        writer = self._writers[channel.name]
+        timestamp, origin = data.timestamp or 0, data.origin or time.monotonic_ns()
+        return lambda: writer.try_send(wire.payload, wire.kind, wire.meta, timestamp, origin)
+
+    def _take(self, reader: Reader, channel: ChannelPlan) -> RuntimeData | None:
+        lease = reader.next()
+        if lease is None:
+            if reader.ended:
+                raise EndOfStream(f"output '{channel.name}' has ended")
+            return None
+        if lease.origin:
+            self._arena.observe((time.monotonic_ns() - lease.origin) / 1e9)
+        return decode(
+            lease.kind,
+            lease.meta,
+            lease,
+            timestamp=lease.timestamp,
+            origin=lease.origin,
+            sequence=lease.sequence,
+            port=channel.producer_port,
+            session_id=self._session_id,
+        )
+
+    async def _until(self, attempt: Callable[[], _T | None]) -> _T:
+        """Repeat the attempt each time the bell rings, until it gives something."""
+        while True:
+            self._check()
+            result = attempt()
+            if result is not None:
+                return result
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                ready = self._arm()
+                result = attempt()  # the recheck after arming: whoever came before is seen here
+                if result is not None:
+                    return result
+                if ready:
+                    await asyncio.sleep(0)
+                    continue
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    def _arm(self) -> bool:
+        if not self._armed:
+            self._armed = not self._arena.arm()
+        return not self._armed
+
+    def _on_bell(self) -> None:
+        self._armed = False
+        self._arena.disarm()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _at(self, deadline: float | None) -> float | None:
+        return None if deadline is None else self._loop.time() + deadline - time.monotonic()
