@@ -35,7 +35,7 @@ A message says what was wrong, where, and what to do next, in one sentence or tw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class RinglineError(Exception):
@@ -50,11 +50,13 @@ class SettingsError(RinglineError, ValueError):
 class Problem:
     """One finding in a manifest or a graph.
 
-    `place` is a path like ``spec.channels[2].to``; `message` says what is wrong and the way out.
+    `place` is a path like ``spec.channels[2].to``; `message` says what is wrong and the way out; `line` is the
+    line of the file, from 1, or 0 when there is none. Two findings are equal whatever their lines.
     """
 
     place: str
     message: str
+    line: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" if self.place else self.message
@@ -66,8 +68,13 @@ class ManifestError(RinglineError, ValueError):
     def __init__(self, problems: Sequence[Problem], source: str = "") -> None:
         self.problems = tuple(problems)
         self.source = source
-        lines = [str(problem) for problem in self.problems]
-        super().__init__("\n".join(f"{source}: {line}" if source else line for line in lines))
+        super().__init__("\n".join(self._located(problem) for problem in self.problems))
+
+    def _located(self, problem: Problem) -> str:
+        where = ":".join(part for part in (self.source, str(problem.line or "")) if part)
+        if not self.source and where:
+            where = f"line {where}"
+        return f"{where}: {problem}" if where else str(problem)
 
 
 class DataError(RinglineError, ValueError):

@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -163,6 +163,7 @@ def resolve_settings(
     *,
     file: Path | None = None,
     manifest: Mapping[str, Any] | None = None,
+    manifest_folder: PurePath | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | RuntimeConfig | None = None,
 ) -> RuntimeConfig:
@@ -170,12 +171,12 @@ def resolve_settings(
 
     `manifest` is ``spec.runtime`` as written (camelCase); `environ` is usually `os.environ`; `overrides` are Python
     names from the command line or the application (of a `RuntimeConfig`, what was set explicitly). Relative paths in
-    `file` are taken from its folder. Raises `SettingsError` that names the place of each bad value.
+    `file` start at its folder, those of the manifest at `manifest_folder`. Raises `SettingsError` that names the place of each bad value.
     """
     values: dict[str, _Value] = {}
     if file is not None:
         values |= _from_file(file)
-    values |= _from_manifest(manifest or {})
+    values |= _from_manifest(manifest or {}, manifest_folder)
     values |= _from_environ(environ or {})
     given = overrides.given() if isinstance(overrides, RuntimeConfig) else dict(overrides or {})
     values |= {field: _Value(value, field) for field, value in given.items()}
@@ -213,7 +214,7 @@ def _from_file(path: Path) -> dict[str, _Value]:
             keys = [name.key for name in NAMES if name.table == table]
             raise SettingsError(f"{path} [{table}] {key}: unknown key; {hint(key, keys)}")
         field = known[table, key]
-        values[field] = _Value(_anchored(field, value, path.parent), f"{path} [{table}] {key}")
+        values[field] = _Value(_anchored(field, value, path.absolute().parent), f"{path} [{table}] {key}")
     return values
 
 
@@ -231,25 +232,26 @@ def _flat_tables(path: Path, tree: Mapping[str, Any]) -> Iterator[tuple[tuple[st
             yield ("multiprocess", key), value
 
 
-def _anchored(field: str, value: Any, folder: Path) -> Any:
+def _anchored(field: str, value: Any, folder: PurePath) -> Any:
     """Take relative paths from the folder of the file that says them."""
     if field == "venv_path" and isinstance(value, str):
-        return folder.absolute() / value
+        return str(folder / value)
     if field == "python_executable" and isinstance(value, str) and "/" in value:
-        return str(folder.absolute() / value)
+        return str(folder / value)
     if field == "extra_paths" and isinstance(value, list):
-        return [str(folder.absolute() / item) if isinstance(item, str) else item for item in value]
+        return [str(folder / item) if isinstance(item, str) else item for item in value]
     return value
 
 
-def _from_manifest(section: Mapping[str, Any]) -> dict[str, _Value]:
+def _from_manifest(section: Mapping[str, Any], folder: PurePath | None) -> dict[str, _Value]:
     values = {}
     for name in NAMES:
         outer, _, inner = name.manifest.partition(".")
         source = section.get(outer, {}) if inner else section
         key = inner or outer
         if isinstance(source, Mapping) and key in source:
-            values[name.field] = _Value(source[key], f"spec.runtime.{name.manifest}")
+            value = source[key] if folder is None else _anchored(name.field, source[key], folder)
+            values[name.field] = _Value(value, f"spec.runtime.{name.manifest}")
     return values
 
 
