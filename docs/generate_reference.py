@@ -45,6 +45,11 @@ PAGES = (
             "ringline.runtime.Runtime",
             "ringline.runtime.MultiprocessExecutor",
             "ringline.runtime.run_with_retry",
+            "ringline.host.status.Progress",
+            "ringline.host.status.SessionStatus",
+            "ringline.host.status.NodeStatus",
+            "ringline.host.status.SessionMetrics",
+            "ringline.host.exits.ExitRecord",
         ),
     ),
     Page(

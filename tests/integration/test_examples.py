@@ -1,0 +1,115 @@
+"""Every example runs, prints what its folder says, and its manifest is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ringline import load_audio_file
+from ringline.graph.manifest import read_manifest
+from ringline.graph.validate import validate
+from tests.helpers.tree import ROOT, name_of
+
+EXAMPLES = ROOT / "examples"
+FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/pipeline.yaml"))
+UTTERANCE = EXAMPLES / "voice" / "turn-on-the-kitchen-light.wav"
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+
+
+def run(script: Path, *arguments: str, folder: Path) -> str:
+    """Run a script of an example in a folder and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def without_numbers(text: str) -> set[str]:
+    """Return the lines with every number replaced and spaces joined: what is the same on every machine."""
+    return {" ".join(NUMBER.sub("#", line).split()) for line in text.splitlines()}
+
+
+def missing(folder: Path, printed: str) -> set[str]:
+    """Return the lines that the folder's expected output has and the run did not print."""
+    return without_numbers((folder / "expected-output.txt").read_text(encoding="utf-8")) - without_numbers(printed)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_the_manifest_of_an_example_has_no_problem(folder: Path) -> None:
+    [document] = read_manifest(folder / "pipeline.yaml")
+    assert validate(document) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_every_example_has_what_the_others_have(folder: Path) -> None:
+    assert (folder / "README.md").exists()
+    assert (folder / "expected-output.txt").exists()
+    assert folder.name in (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_spoken_command_is_answered_aloud(tmp_path: Path) -> None:
+    session = f"voice-{uuid.uuid4().hex[:8]}"
+    printed = run(EXAMPLES / "voice" / "run.py", "--session", session, folder=tmp_path)
+    assert missing(EXAMPLES / "voice", printed) == set()
+    assert 'recognized: "turn on the kitchen light"' in printed
+    answer = load_audio_file(tmp_path / "out" / "answer.wav")
+    seconds = answer.as_numpy().size / answer.metadata.sample_rate
+    assert 1.0 < seconds < 10.0
+    assert np.abs(answer.as_numpy()).max() > 0.1
+
+
+def test_a_recording_without_speech_has_no_answer(tmp_path: Path) -> None:
+    from ringline import RuntimeData, save_audio_file
+
+    save_audio_file(tmp_path / "silence.wav", RuntimeData.audio(np.zeros(8000, np.float32), 16000))
+    with pytest.raises(AssertionError, match="Nothing was recognized"):
+        run(
+            EXAMPLES / "voice" / "run.py",
+            "--wav",
+            "silence.wav",
+            "--session",
+            f"s-{uuid.uuid4().hex[:8]}",
+            folder=tmp_path,
+        )
+
+
+def test_a_missing_recording_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError) as failure:
+        run(EXAMPLES / "voice" / "run.py", "--wav", "nothing.wav", folder=tmp_path)
+    assert "nothing.wav" in str(failure.value)
+    assert "Traceback" not in str(failure.value)
+
+
+def test_longer_chains_of_effects_take_longer(tmp_path: Path) -> None:
+    rows = json.loads(run(EXAMPLES / "effects" / "run.py", "1", "5", "--blocks", "60", "--json", folder=tmp_path))
+    assert [row["nodes"] for row in rows] == [1, 5]
+    assert 0 < rows[0]["p50_us"] < rows[1]["p50_us"]
+    assert rows[1]["added_per_node_us"] > 0
+
+
+def test_the_table_of_the_effects_has_the_documented_form(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "effects" / "run.py", "1", "3", "--blocks", "30", folder=tmp_path)
+    assert missing(EXAMPLES / "effects", printed) == set()
+
+
+def test_the_client_of_the_quick_start_answers(tmp_path: Path) -> None:
+    folder = EXAMPLES / "speech_to_speech"
+    answer = tmp_path / "answer.wav"
+    printed = run(folder / "client.py", str(UTTERANCE), str(answer), folder=folder)
+    assert missing(folder, printed.replace(str(answer), "answer.wav")) == set()
+    assert load_audio_file(answer).as_numpy().size > 10_000
