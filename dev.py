@@ -3,7 +3,7 @@
     python3 dev.py voice     answer a recorded spoken command aloud, through a graph of processes
     python3 dev.py test      every check: style, types, layers, all tests
     python3 dev.py lint      the checks without the tests
-    python3 dev.py generate  rewrite the generated files (catalogue, reference, settings table)
+    python3 dev.py generate  rewrite the generated files (catalogue, reference, settings, commands)
     python3 dev.py lock      write the versions that .venv has to constraints.txt
 
 It needs nothing but Python itself and runs before anything is installed, so it uses the standard library only
@@ -108,8 +108,8 @@ def lint(_: list[str]) -> int:
 def generate(_: list[str]) -> int:
     """Rewrite what is generated from the code; the tests fail when it is out of date."""
     prepare("test", ["all"], dev=True)
-    codes = [call([python(), "-m", "ringline.node.catalog", "--write"]), call([python(), "docs/generate_reference.py"])]
-    return max(codes)
+    writers = (["-m", "ringline.node.catalog", "--write"], ["docs/generate_reference.py"], ["docs/generate_cli.py"])
+    return max(call([python(), *writer]) for writer in writers)
 
 
 def lock(_: list[str]) -> int:
