@@ -66,6 +66,8 @@ def draft_of(manifest: Mapping[str, Any]) -> tuple[Draft | None, list[Problem]]:
     except ValidationError as error:
         entries = error.errors()
     problems += [found for found in map(_problem, entries) if found.place not in nulls]
+    if any(entry["loc"] in (("spec",), ("spec", "nodes")) and entry["type"] != "too_long" for entry in entries):
+        return None, problems  # without nodes, everything else would look wrong
     pruned, kept, ghosts = _prune(cleaned, [entry["loc"] for entry in entries])
     try:
         return _draft(MediaPipeline.model_validate(pruned), kept, ghosts), problems

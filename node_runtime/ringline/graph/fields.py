@@ -31,6 +31,7 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         serialize_by_alias=True,
+        defer_build=True,  # only the models that are used cost time at import
     )
 
 
