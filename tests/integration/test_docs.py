@@ -76,7 +76,7 @@ def check_bash(snippet: Snippet, folder: Path) -> None:
         elif words[:2] == ["python3", "dev.py"]:
             assert words[2] in dev.COMMANDS
         elif words and "notest" not in snippet.words:
-            named = [word for word in words if word.startswith(("examples/", "docs/", "tests/"))]
+            named = re.findall(r"(?:examples|docs|tests)/[\w./-]+", line)
             assert named or words[0] in ("cd", "python")
             assert all((ROOT / word).exists() for word in named), line
 
