@@ -6,12 +6,14 @@ Imported by all modules of `ringline.nodes`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ringline import DataError, DataType, MultiprocessNode, NodeLoadError, RuntimeData
+from ringline import DataError, DataType, MultiprocessNode, NodeLoadError, RuntimeData, TextMetadata
+from ringline.data import Metadata
 
 Ports = Mapping[str, DataType | str] | None
 """The type of a node class's `inputs` and `outputs`."""
@@ -45,14 +47,17 @@ def extra_of(data: RuntimeData) -> dict[str, Any]:
     return dict(data.metadata.extra) if data.metadata is not None else {}
 
 
-def text_of(node: MultiprocessNode, data: RuntimeData) -> str:
-    """Give the text of a message: its payload, or the key `text` of a JSON object. DataError for anything else."""
-    expect(node, data, DataType.TEXT, DataType.JSON)
-    if data.type is DataType.TEXT:
-        return data.as_text()
-    value = data.as_json()
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        return str(value["text"])
-    raise DataError(f"node '{node.node_id}' takes text, or a JSON object with the key 'text'")
+def with_extra(data: RuntimeData, values: Mapping[str, Any]) -> RuntimeData:
+    """Give the same message, its payload not copied, with more fields in its metadata's `extra`."""
+    merged = {**extra_of(data), **values}
+    return data.with_(
+        metadata=replace(data.metadata, extra=merged) if data.metadata is not None else Metadata(extra=merged)
+    )
+
+
+def final_text(node: MultiprocessNode, data: RuntimeData) -> str | None:
+    """Give the text of a message, or None if it is a partial result that a later one replaces. DataError for other types."""
+    expect(node, data, DataType.TEXT)
+    if isinstance(data.metadata, TextMetadata) and not data.metadata.final:
+        return None
+    return data.as_text()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringline import AudioMetadata, DataError, DataType, MultiprocessNode, RuntimeData
+from ringline.data.audio import as_float32
 from ringline.nodes.support import expect
 
 Frames = NDArray[np.float32]
@@ -59,7 +60,7 @@ def sound_of(node: MultiprocessNode, data: RuntimeData) -> Sound:
     frames = _by_channel(raw, meta)
     if frames.ndim != 2 or frames.shape[1] != meta.channels:
         raise DataError(f"node '{node.node_id}': audio of shape {raw.shape} does not fit {meta.channels} channels")
-    return Sound(to_float(frames), meta.sample_rate, data.timestamp, raw.dtype == np.int16)
+    return Sound(as_float32(frames), meta.sample_rate, data.timestamp, raw.dtype == np.int16)
 
 
 def _by_channel(raw: NDArray[Any], meta: AudioMetadata) -> NDArray[Any]:
@@ -68,18 +69,6 @@ def _by_channel(raw: NDArray[Any], meta: AudioMetadata) -> NDArray[Any]:
     if raw.ndim < 2 and raw.size % meta.channels == 0:
         return raw.reshape(-1, meta.channels)
     return raw
-
-
-def to_float(raw: NDArray[Any]) -> Frames:
-    """Convert samples of any dtype to float32, full scale ±1."""
-    if raw.dtype.kind == "f":
-        return raw.astype(np.float32, copy=False)
-    if raw.dtype.kind not in "iu":
-        raise DataError(f"samples of dtype {raw.dtype} are not sound; use int16 or float32")
-    info = np.iinfo(raw.dtype)
-    scale = 2.0 ** (info.bits - 1)
-    offset = scale if raw.dtype.kind == "u" else 0.0
-    return ((raw.astype(np.float64) - offset) / scale).astype(np.float32)
 
 
 def to_int16(frames: Frames) -> NDArray[np.int16]:

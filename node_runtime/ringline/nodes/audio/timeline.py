@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ringline.nodes.audio.samples import Frames, duration_ns
+from ringline.nodes.audio.samples import NS, Frames, duration_ns
+
+JITTER_NS = 5_000_000
+"""Timestamps that are off by less come from a sender's clock, not from lost sound (the shortest usual block is 10 ms)."""
 
 
 class Timeline:
-    """Sample positions of one stream ↔ media times in ns."""
+    """From sample positions of one stream to media times in ns."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
@@ -25,23 +28,24 @@ class Timeline:
         self._anchors: deque[tuple[int, int]] = deque()
 
     def advance(self, timestamp: int, samples: int) -> bool:
-        """Take a block; True if its timestamp does not continue the stream (a gap, an overlap, or the first block).
+        """Take a block; True if sound is missing or double before it, or if it is the first one.
 
-        A block without a time (0) that is not the first continues the stream. So does one that is off by less than half a
-        sample: its sender rounds.
+        A block without a time (0) that is not the first continues the stream. One that is off by half a sample or more
+        is a new anchor, so that later times are exact again; only one that is off by `JITTER_NS` is a break.
         """
-        expected = self.time_at(self.end) if self._anchors else None
-        jump = expected is None or (timestamp != 0 and abs(timestamp - expected) * self.rate * 2 > 1_000_000_000)
-        if jump:
+        off = abs(timestamp - self.time_at(self.end)) if self._anchors and timestamp else 0
+        first = not self._anchors
+        if first or off * self.rate * 2 > NS:
             self._anchors.append((self.end, timestamp))
         self.end += samples
-        return jump
+        return first or off >= JITTER_NS
 
-    def time_at(self, position: int) -> int:
-        """Give the media time of a sample in ns."""
-        earlier = (anchor for anchor in reversed(self._anchors) if anchor[0] <= position)
+    def time_at(self, position: int, rate: int | None = None) -> int:
+        """Give the media time of a sample in ns. `position` counts samples of the stream, or of one in another `rate`."""
+        other = rate or self.rate
+        earlier = (anchor for anchor in reversed(self._anchors) if anchor[0] * other <= position * self.rate)
         start, timestamp = next(earlier, self._anchors[0])
-        return timestamp + duration_ns(position - start, self.rate)
+        return timestamp + (position * self.rate - start * other) * NS // (self.rate * other)
 
     def forget_before(self, position: int) -> None:
         """Drop anchors that no later position needs."""

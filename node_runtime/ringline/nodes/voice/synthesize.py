@@ -10,10 +10,11 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from ringline import DataError, DataType, MultiprocessNode, RuntimeData, TextMetadata, register_node
+from ringline import DataError, DataType, MultiprocessNode, RuntimeData, register_node
+from ringline.data.audio import as_float32
 from ringline.nodes.audio.rates import RateConverter
-from ringline.nodes.audio.samples import Frames, audio, duration_ns, to_float
-from ringline.nodes.support import BoxConfig, Ports, extra_of, text_of
+from ringline.nodes.audio.samples import Frames, audio, duration_ns
+from ringline.nodes.support import BoxConfig, Ports, extra_of, final_text
 from ringline.nodes.voice.espeak import espeak
 
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?;:])\s+|\n+")
@@ -44,7 +45,7 @@ class EspeakTtsConfig(BoxConfig):
 class EspeakTts(MultiprocessNode):
     """Speaks text; also known as `tts`.
 
-    Input `text`: text, or JSON with a key `text`; partial results (metadata `final` false) are skipped. Output `audio`: mono
+    Input `text`; partial results (metadata `final` false) are skipped. Output `audio`: mono
     float32 in blocks of `block_ms`, the first about 1 ms after the text came: sentences are made one by one, and a flush stops
     between two blocks. `extra` of the first block of a text has `event: first_audio`, of the last one `event: last_audio`; a
     text of one block has `last_audio` only. Timestamps begin at the text's own or its `end_ns` (where the question
@@ -55,7 +56,7 @@ class EspeakTts(MultiprocessNode):
         - {name: tts, type: espeak_tts, config: {voice: en-us, rate: 165}}
     """
 
-    inputs: ClassVar[Ports] = {"text": "any"}
+    inputs: ClassVar[Ports] = {"text": DataType.TEXT}
     outputs: ClassVar[Ports] = {"audio": DataType.AUDIO}
     Config = EspeakTtsConfig
     extra = "voice"
@@ -73,8 +74,8 @@ class EspeakTts(MultiprocessNode):
             pass
 
     def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
-        text = text_of(self, data).strip()
-        if isinstance(data.metadata, TextMetadata) and not data.metadata.final:
+        text = final_text(self, data)
+        if text is None:
             return
         if len(text) > self.options.max_characters:
             raise DataError(
@@ -124,7 +125,7 @@ class EspeakTts(MultiprocessNode):
             samples = self._espeak.say(
                 sentence, voice=options.voice, words_per_minute=options.rate, pitch=options.pitch, volume=options.volume
             )
-            yield converter.feed(to_float(samples)[:, None])
+            yield converter.feed(as_float32(samples)[:, None])
         yield converter.finish()
 
     def _paced(self, messages: Iterator[RuntimeData]) -> Iterator[RuntimeData]:

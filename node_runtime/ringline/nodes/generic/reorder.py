@@ -1,0 +1,82 @@
+"""Several streams back into one, in the order of their timestamps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ringline import RuntimeData, register_node
+from ringline.nodes.support import BoxConfig, Ports
+from ringline.nodes.waiting import Leaving, WaitingNode
+
+
+class ReorderConfig(BoxConfig):
+    wait_ms: int = Field(
+        200,
+        ge=0,
+        le=60_000,
+        description="How long a message waits for earlier ones from other inputs, in ms. 0: for ever.",
+    )
+    late: Literal["drop", "send"] = Field(
+        "drop",
+        description="What happens to one that is earlier than what has left: drop it (and count it), or send it.",
+    )
+    max_held: int = Field(
+        64, ge=1, le=4096, description="Messages held at most; the earliest leaves when there are more."
+    )
+
+
+@register_node("reorder")
+class Reorder(WaitingNode):
+    """Merges streams, each in order, into one in the order of timestamps; payloads are not copied.
+
+    Inputs: any port names that channels connect, each with one writer; output `output`. A message leaves when every input has
+    something later, or after `wait_ms`. Metrics: `late` counts what came too late. Channels into it should hold at least as
+    many messages as it waits for.
+
+    Example::
+
+        - {name: merge, type: reorder, config: {wait_ms: 100}}       # channels: faces1.detections → merge.a, faces2… → merge.b
+    """
+
+    inputs: ClassVar[Ports] = {"*": "any"}
+    outputs: ClassVar[Ports] = {"output": "any"}
+    Config = ReorderConfig
+    options: ReorderConfig
+
+    def forget(self) -> None:
+        self._queues: dict[str, deque[tuple[RuntimeData, float]]] = {}
+        self._last: int | None = None
+
+    def take(self, data: RuntimeData, now: float) -> None:
+        self._queues.setdefault(data.port, deque()).append((data, now))
+
+    def due(self, now: float, *, ending: bool) -> Iterator[Leaving]:
+        while waiting := [queue for queue in self._queues.values() if queue]:
+            first = min(waiting, key=lambda queue: queue[0][0].timestamp)
+            everyone = len(waiting) >= max(1, len(self.input_ports))
+            full = sum(map(len, waiting)) > self.options.max_held
+            if not (everyone or full or ending or self._waited(now)):
+                return
+            data, _ = first.popleft()
+            if self._in_time(data):
+                yield None, data
+
+    def deadline(self) -> float | None:
+        arrivals = [queue[0][1] for queue in self._queues.values() if queue]
+        return min(arrivals) + self.options.wait_ms / 1000 if arrivals and self.options.wait_ms else None
+
+    def _waited(self, now: float) -> bool:
+        """Say if any input's first message has waited long enough: then it leaves, and before it all that is earlier."""
+        limit = self.deadline()
+        return limit is not None and now >= limit
+
+    def _in_time(self, data: RuntimeData) -> bool:
+        if self._last is not None and data.timestamp < self._last:
+            self.metrics.counter("late").inc()
+            return self.options.late == "send"
+        self._last = data.timestamp
+        return True
