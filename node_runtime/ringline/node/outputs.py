@@ -6,7 +6,7 @@ Used by both drivers and by the test harness, so that a node behaves alike in a 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
 from ringline.data import RuntimeData
@@ -52,7 +52,7 @@ def _several(value: Any) -> Any:
     return RuntimeData.json(value) if isinstance(value, dict) else value
 
 
-async def each(stream: Any) -> AsyncIterator[Any]:
+async def each(stream: Any) -> AsyncGenerator[Any, None]:
     """Iterate a generator of either kind and close it in any case."""
     if inspect.isasyncgen(stream):
         try:

@@ -1,0 +1,30 @@
+"""``python -m ringline.node zygote|run``: what a host starts. Not for people, who use ``ringline run``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a zygote, or the node that the environment names."""
+    parser = argparse.ArgumentParser(prog="python -m ringline.node", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    zygote = commands.add_parser("zygote", help="fork nodes for the host at the other end of a socket")
+    zygote.add_argument("--fd", type=int, required=True, help="the socket's descriptor")
+    zygote.add_argument("--directory", type=Path, required=True, help="the session's folder, removed if the host dies")
+    commands.add_parser("run", help="be the node that the environment names")
+    options = parser.parse_args(arguments)
+    if options.command == "zygote":
+        from ringline.node.zygote import run_zygote
+
+        return run_zygote(options.fd, options.directory)
+    from ringline.node.process import run_node
+
+    return run_node()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""A running node's two ends of its channels: `Inbox` takes messages of all inputs in turn, `Outbox` sends them.
+
+Both drivers use them. Only here is it decided whether a message is copied into a block, passes on in the block in which it
+came, or lies in a loaned one already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ringline.data import RuntimeData, decode, encode, encode_meta
+from ringline.data.arrays import owner
+from ringline.errors import NodeError
+from ringline.node.outputs import OutputPorts, messages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ringline.shm import Arena, Lease, Loan, Reader, Writer
+
+
+class Attempt(NamedTuple):
+    """One message on its way. `send` tries once: False if the policy dropped it, None if there is no room yet.
+
+    `patience_s` is how long to go on trying (None: for ever); then `expire` drops and counts it.
+    """
+
+    send: Callable[[], bool | None]
+    patience_s: float | None
+    expire: Callable[[], object]
+
+
+class Inbox:
+    """All inputs of a node; none is served twice while another one waits."""
+
+    def __init__(self, arena: Arena, inputs: Mapping[str, str], session_id: str) -> None:
+        self._readers: list[tuple[str, Reader]] = [(port, arena.reader(channel)) for port, channel in inputs.items()]
+        self._session_id = session_id
+        self._turn = 0
+
+    def take(self) -> RuntimeData | None:
+        """Give the next message, or None if all inputs are empty now."""
+        readers = self._readers
+        for _ in readers:
+            port, reader = readers[self._turn]
+            self._turn += 1
+            if self._turn == len(readers):
+                self._turn = 0
+            lease = reader.next()
+            if lease is not None:
+                return self._decoded(lease, port)
+        return None
+
+    def _decoded(self, lease: Lease, port: str) -> RuntimeData:
+        return decode(
+            lease.kind,
+            lease.meta,
+            lease,
+            timestamp=lease.timestamp,
+            origin=lease.origin,
+            sequence=lease.sequence,
+            port=port,
+            session_id=self._session_id,
+        )
+
+    def ended(self, *, with_first: bool) -> bool:
+        """Say whether all inputs (or any, for a join that ends with its first) have ended and are read."""
+        ends = [reader.ended for _, reader in self._readers]
+        return any(ends) if with_first and ends else all(ends)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+class Outbox:
+    """All outputs of a node; `patience_s` is the block time-out of those that have one, in seconds.
+
+    `origin` is when the message in work entered the session; its results inherit it.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        routes: OutputPorts,
+        outputs: Mapping[str, Sequence[str]],
+        session_id: str,
+        patience_s: Mapping[str, float] | None = None,
+    ) -> None:
+        self._writers: dict[str, Writer] = {port: arena.writer(channels) for port, channels in outputs.items()}
+        self._patience = {self._writers[port]: seconds for port, seconds in (patience_s or {}).items()}
+        self._routes = routes
+        self._session_id = session_id
+        self._loans: dict[int, tuple[Loan, Writer]] = {}
+        self.origin = 0
+        self.blocked = False
+        """True inside a blocking send: only then may a shutdown break in."""
+
+    def send(self, result: Any, like: RuntimeData | None) -> None:
+        """Send everything in a result, blocking while a channel is full."""
+        if type(result) is RuntimeData:
+            self._send(None, result)
+            return
+        for port, data in messages(result, like):
+            self._send(port, data)
+
+    def attempts(self, result: Any, like: RuntimeData | None) -> Iterator[Attempt]:
+        """Give, for each message in a result, a function that tries to send it."""
+        for port, data in messages(result, like):
+            writer = self._writer(port)
+            if writer is not None:
+                yield Attempt(self._sender(writer, data), self._patience.get(writer), writer.give_up)
+
+    def loan(self, shape: int | tuple[int, ...], dtype: Any, port: str | None) -> np.ndarray[Any, Any]:
+        """Give a writable array in a block of this node's heap."""
+        import numpy as np
+
+        writer = self._writer(port)
+        if writer is None:
+            return np.empty(shape, dtype)
+        kind = np.dtype(dtype)
+        count = shape if isinstance(shape, int) else int(np.prod(shape, dtype=np.int64))
+        if kind.hasobject or count < 0:
+            raise NodeError(f"loan({shape!r}, {dtype!r}) is not an array that can be sent")
+        loan = writer.loan(count * kind.itemsize)
+        self._loans[loan.address] = (loan, writer)
+        return np.frombuffer(loan, kind, count).reshape(shape)
+
+    def forget_loans(self) -> None:
+        """Give back the loans that the finished `process` did not send."""
+        loans, self._loans = self._loans, {}
+        for loan, _ in loans.values():
+            loan.discard()
+
+    @property
+    def has_loans(self) -> bool:
+        return bool(self._loans)
+
+    def end(self) -> None:
+        """End the stream of every output."""
+        for writer in self._writers.values():
+            writer.end()
+
+    def _writer(self, port: str | None) -> Writer | None:
+        name = self._routes.find(port)
+        return None if name is None else self._writers[name]
+
+    def _send(self, port: str | None, data: RuntimeData) -> None:
+        writer = self._writer(port)
+        if writer is None:
+            return
+        timestamp, origin = data.timestamp, data.origin or self.origin or time.monotonic_ns()
+        self.blocked = True
+        try:
+            lease = _lease_of(data)
+            loan = self._loan_of(data, writer) if self._loans else None
+            if lease is not None:
+                writer.forward(lease, *encode_meta(data, self._session_id), timestamp, origin)
+            elif loan is not None:
+                writer.commit(loan, *encode_meta(data, self._session_id), timestamp, origin)
+            else:
+                kind, meta, payload, _ = encode(data, self._session_id)
+                writer.send(payload, kind, meta, timestamp, origin)
+        finally:
+            self.blocked = False
+
+    def _sender(self, writer: Writer, data: RuntimeData) -> Callable[[], bool | None]:
+        timestamp, origin = data.timestamp, data.origin or self.origin or time.monotonic_ns()
+        lease = _lease_of(data)
+        loan = self._loan_of(data, writer) if self._loans else None
+        if lease is not None:
+            kind, meta = encode_meta(data, self._session_id)
+            return lambda: writer.try_forward(lease, kind, meta, timestamp, origin)
+        if loan is not None:
+            kind, meta = encode_meta(data, self._session_id)
+            return lambda: writer.try_commit(loan, kind, meta, timestamp, origin)
+        kind, meta, payload, _ = encode(data, self._session_id)
+        return lambda: writer.try_send(payload, kind, meta, timestamp, origin)
+
+    def _loan_of(self, data: RuntimeData, writer: Writer) -> Loan | None:
+        """Find the loan that a message fills from its first byte; sent through another port it is copied."""
+        array = _array(data)
+        if array is None or not array.flags.c_contiguous:
+            return None
+        address = array.__array_interface__["data"][0]
+        loan, lender = self._loans.get(address, (None, None))
+        if loan is None or lender is not writer or loan.nbytes != array.nbytes:
+            return None
+        del self._loans[address]
+        return loan
+
+
+def _array(data: RuntimeData) -> np.ndarray[Any, Any] | None:
+    payload = data.payload
+    return payload if hasattr(payload, "__array_interface__") else None
+
+
+def _lease_of(data: RuntimeData) -> Any:
+    """Find the lease whose whole block a message shows, unchanged: that block can pass on without a copy."""
+    if data.lease is not None:
+        return data.lease
+    array = _array(data)
+    if array is None or array.base is None or not array.flags.c_contiguous:
+        return None
+    holder = owner(array)
+    if getattr(holder, "sequence", None) is None or holder.released or holder.nbytes != array.nbytes:
+        return None
+    return holder if holder.address == array.__array_interface__["data"][0] else None

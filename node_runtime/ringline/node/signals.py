@@ -1,0 +1,45 @@
+"""Signals of a node's process: SIGTERM ends it after its cleanup, SIGINT is the application's, a crash leaves its stacks."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from ringline.node.commands import Terminated
+
+NUDGE: Final = signal.SIGURG
+"""How the control thread breaks into the main thread. Ignored by default, and hardly used by anything."""
+
+
+def install(may_break_in: Callable[[], bool]) -> None:
+    """Set the handlers, in the main thread. `may_break_in` is asked when nudged."""
+
+    def terminate(_signal: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: the cleanup is not to be interrupted
+        raise Terminated(128 + signal.SIGTERM)
+
+    def nudge(_signal: int, _frame: Any) -> None:
+        if may_break_in():
+            raise Terminated(0)
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the host, which ends its nodes
+    signal.signal(NUDGE, nudge)
+    faulthandler.enable(file=2)
+
+
+def break_in() -> None:
+    """Ask the main thread, from another one, to look whether it should leave what it is doing."""
+    ident = threading.main_thread().ident
+    if ident is not None:
+        signal.pthread_kill(ident, NUDGE)
+
+
+def die_by(number: int) -> None:
+    """End this process by a signal, so that its exit says what ended it."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
