@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--session", default="voice-example", help="the session's id")
     try:
         return asyncio.run(run(parser.parse_args()))
-    except RinglineError as error:
+    except (RinglineError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

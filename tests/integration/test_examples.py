@@ -95,6 +95,12 @@ def test_a_missing_recording_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in str(failure.value)
 
 
+def test_two_detectors_share_a_video_and_keep_its_order(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "video" / "run.py", "--session", f"v-{uuid.uuid4().hex[:8]}", folder=tmp_path)
+    assert missing(EXAMPLES / "video", printed) == set()
+    assert (tmp_path / "out" / "faces.mp4").stat().st_size > 10_000
+
+
 def test_longer_chains_of_effects_take_longer(tmp_path: Path) -> None:
     rows = json.loads(run(EXAMPLES / "effects" / "run.py", "1", "5", "--blocks", "60", "--json", folder=tmp_path))
     assert [row["nodes"] for row in rows] == [1, 5]
