@@ -9,14 +9,15 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
-from typer.main import get_command
+from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
 from ringline.cli import shapes
-from ringline.cli.app import app
+from ringline.cli.app import app, root
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "cli.md"
@@ -51,62 +52,71 @@ SHAPES: Final[dict[str, tuple[type, ...]]] = {
 
 def page() -> str:
     """Return the text of docs/cli.md."""
-    program = get_command(app)
-    parts = ["# Command line", NOTICE, INTRO, *_options(program)]
-    for name, command in _commands(program):
+    parts = ["# Command line", NOTICE, INTRO, _options(root)]
+    for name, command in _commands():
         parts += [f"## ringline {name}", *_command(name, command)]
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(program: Any) -> Iterator[tuple[str, Any]]:
+def _commands() -> Iterator[tuple[str, CommandInfo]]:
     """Yield every command, those of groups with both names."""
-    for name, command in program.commands.items():
-        if hasattr(command, "commands"):
-            for inner, below in command.commands.items():
-                yield f"{name} {inner}", below
-        else:
-            yield name, command
+    for command in app.registered_commands:
+        yield str(command.name), command
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            yield f"{group.name} {command.name}", command
 
 
-def _command(name: str, command: Any) -> Iterator[str]:
-    positional = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    words = "".join(f" {parameter.metavar or parameter.name.upper()}" for parameter in positional)
-    yield f"`ringline {name}{words} [OPTIONS]`"
-    yield inspect.cleandoc(command.help)
-    examples = [line for line in command.epilog.split("\n\n") if not line.startswith("Example")]
+def _command(name: str, command: CommandInfo) -> Iterator[str]:
+    assert command.callback is not None
+    words = [str(info.metavar) for info, _ in _parameters(command.callback) if isinstance(info, ArgumentInfo)]
+    yield f"`{' '.join(['ringline', name, *words, '[OPTIONS]'])}`"
+    yield inspect.cleandoc(command.callback.__doc__ or "")
+    examples = [line for line in (command.epilog or "").split("\n\n") if not line.startswith("Example")]
     yield "```console\n" + "\n".join(f"$ {example}" for example in examples) + "\n```"
-    yield from _options(command)
-    group = name.split()[0]
-    if group in SHAPES and any("--json" in parameter.opts for parameter in command.params):
+    yield _options(command.callback)
+    group = name.partition(" ")[0]
+    if group in SHAPES and "as_json" in inspect.signature(command.callback).parameters:
         yield from _shapes(group)
 
 
-def _options(command: Any) -> Iterator[str]:
-    rows = [_row(parameter) for parameter in command.params if parameter.name != "help"]
-    if rows:
-        yield "\n".join(["| option | meaning | default |", "|---|---|---|", *rows])
+def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[ArgumentInfo | OptionInfo, inspect.Parameter]]:
+    """Yield what a command takes, as its signature declares it."""
+    hints = get_type_hints(callback, include_extras=True)
+    for name, parameter in inspect.signature(callback).parameters.items():
+        for info in get_args(hints[name])[1:]:
+            if isinstance(info, ArgumentInfo | OptionInfo):
+                yield info, parameter.replace(annotation=get_args(hints[name])[0])
 
 
-def _row(parameter: Any) -> str:
-    if parameter.param_type_name == "argument":
-        spelling = f"`{parameter.metavar or parameter.name.upper()}`"
-    else:
-        value = "" if parameter.is_flag else f" {_metavar(parameter)}"
-        spelling = ", ".join(f"`{spelled}{value}`" for spelled in sorted(parameter.opts, key=len, reverse=True))
-    return f"| {spelling} | {_cell(parameter.help or '')} | {_default(parameter)} |"
+def _options(callback: Callable[..., Any]) -> str:
+    rows = [
+        f"| {_spelling(info, parameter)} | {_cell(info.help or '')} | {_default(parameter)} |"
+        for info, parameter in _parameters(callback)
+    ]
+    return "\n".join(["| option | meaning | default |", "|---|---|---|", *rows])
 
 
-def _metavar(parameter: Any) -> str:
-    choices = getattr(parameter.type, "choices", None)
-    if choices:
-        return "\\|".join(str(getattr(choice, "value", choice)) for choice in choices)
-    return str(parameter.metavar or "VALUE")
+def _spelling(info: ArgumentInfo | OptionInfo, parameter: inspect.Parameter) -> str:
+    if isinstance(info, ArgumentInfo):
+        return f"`{info.metavar}`"
+    value = "" if parameter.annotation is bool else f" {_value(info, parameter.annotation)}"
+    # With Annotated, typer keeps the first spelling where a default would be.
+    names = [str(name) for name in (info.default, *(info.param_decls or ())) if str(name).startswith("-")]
+    return ", ".join(f"`{name}{value}`" for name in names)
 
 
-def _default(parameter: Any) -> str:
+def _value(info: OptionInfo, annotation: Any) -> str:
+    for kind in (annotation, *get_args(annotation)):
+        if inspect.isclass(kind) and issubclass(kind, Enum):
+            return "\\|".join(str(choice.value) for choice in kind)
+    return str(info.metavar or "VALUE")
+
+
+def _default(parameter: inspect.Parameter) -> str:
     value = getattr(parameter.default, "value", parameter.default)
-    absent = value in (None, False, (), []) or parameter.required or not isinstance(value, (str, int, float))
-    return "" if absent else f"`{value}`"
+    return "" if value in (None, False, inspect.Parameter.empty) else f"`{value}`"
 
 
 def _cell(text: str) -> str:
