@@ -138,9 +138,12 @@ def prepare(command: str, extras: list[str], *, dev: bool) -> None:
     """Check the machine, then make or reuse the environment with these extras."""
     started = time.monotonic()
     check_python(sys.version_info[:2])
-    problems = [*toolchain_problems(), *space_problems(command)]
+    lacking = toolchain_problems()
+    problems = [*lacking, *space_problems(command)]
     if problems:
-        raise Missing("This machine is not ready yet:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        packages = [package for names in lacking.values() for package in names]
+        lines = ["This machine is not ready yet:", *(f"  - {problem}" for problem in problems)]
+        raise Missing("\n".join([*lines, apt(*packages)] if packages else lines))
     report("machine", f"Linux, Python {dotted(sys.version_info[:2])}, {compiler_command()[0]}", started)
     with one_at_a_time():
         make_environment()
@@ -165,18 +168,18 @@ def dotted(version: tuple[int, ...]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def toolchain_problems() -> list[str]:
-    """Name what is missing for a virtual environment and for compiling the C extension."""
-    found = []
+def toolchain_problems() -> dict[str, list[str]]:
+    """Name what is missing for a virtual environment and for compiling the C extension, with the packages for it."""
+    found = {}
     name = f"python{dotted(sys.version_info[:2])}"
     if not (can_import("venv") and can_import("ensurepip")):
-        found.append(f"Python's venv module is missing. {apt(name + '-venv')}")
+        found["Python's venv module is missing."] = [f"{name}-venv"]
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        found.append(f"Python's C headers (Python.h) are missing. {apt(name + '-dev')}")
+        found["Python's C headers (Python.h) are missing."] = [f"{name}-dev"]
     if not shutil.which(compiler_command()[0]):
-        found.append(f"There is no C compiler ({compiler_command()[0]}). {apt('gcc', 'libc6-dev')}")
+        found[f"There is no C compiler ({compiler_command()[0]})."] = ["gcc", "libc6-dev"]
     elif not compiles():
-        found.append(f"The C compiler finds no standard headers. {apt('libc6-dev')}")
+        found["The C compiler finds no standard headers."] = ["libc6-dev"]
     return found
 
 

@@ -85,10 +85,15 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
     for name, replacement in NO_TOOLS.items():
         monkeypatch.setattr(dev, name, replacement)
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
-    venv, headers, compiler = dev.toolchain_problems()
-    assert "venv module is missing" in venv
-    assert "Python.h" in headers
-    assert "no C compiler (no-such-compiler)" in compiler
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    with pytest.raises(dev.Missing) as missing:
+        dev.prepare("voice", ["voice"], dev=False)
+    text = str(missing.value)
+    assert "venv module is missing" in text
+    assert "Python.h" in text
+    assert "no C compiler (no-such-compiler)" in text
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert text.endswith(f"apt-get install -y python{version}-venv python{version}-dev gcc libc6-dev")
 
 
 def test_the_root_user_is_not_told_to_use_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
