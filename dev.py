@@ -156,11 +156,19 @@ def check_python(version: tuple[int, ...]) -> None:
         raise Missing("Ringline runs on Linux only. On another system use a Linux container or virtual machine.")
     if version >= OLDEST:
         return
-    newer = next((f"python3.{minor}" for minor in (14, 13, 12, 11) if shutil.which(f"python3.{minor}")), None)
+    newer = next((f"python3.{minor}" for minor in (14, 13, 12, 11) if works(f"python3.{minor}")), None)
     way = apt("python3.11", "python3.11-venv", "python3.11-dev")
     if newer:
         way = f"Run: {newer} dev.py {' '.join(sys.argv[1:])}"
     raise Missing(f"Ringline needs Python 3.11 or newer; this is Python {dotted(version)}. {way}")
+
+
+def works(interpreter: str) -> bool:
+    """Tell whether this command runs; version managers put commands on the path that only print a complaint."""
+    return (
+        bool(shutil.which(interpreter))
+        and subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode == 0
+    )
 
 
 def dotted(version: tuple[int, ...]) -> str:

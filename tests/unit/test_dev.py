@@ -70,9 +70,18 @@ def test_an_old_python_gets_a_sentence_and_a_command(monkeypatch: pytest.MonkeyP
 
 
 def test_a_newer_python_that_is_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/python3.12" if name == "python3.12" else None)
+    monkeypatch.setattr(dev, "works", lambda name: name == "python3.12")
     with pytest.raises(dev.Missing, match=r"Run: python3\.12 dev\.py"):
         dev.check_python((3, 10))
+
+
+def test_a_command_that_only_complains_is_not_a_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "python3.13"
+    shim.write_text("#!/bin/sh\necho 'version 3.13 is not installed' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert not dev.works("python3.13")
+    assert dev.works(sys.executable)
 
 
 def test_another_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
