@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from typing import Any
 
+import dev
 import ringline
 from tests.helpers.tree import ROOT
 
@@ -54,3 +56,24 @@ def test_importing_ringline_loads_nothing_heavy() -> None:
 def test_every_public_name_can_be_had_from_the_top() -> None:
     missing = [name for name in ringline.__all__ if not hasattr(ringline, name)]
     assert missing == []
+
+
+def test_a_build_server_runs_what_a_person_runs() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().rstrip().endswith("python3 dev.py test")
+
+
+def test_every_target_of_the_makefile_is_explained_and_leads_somewhere() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z]+):(.*)$", text, re.MULTILINE)
+    assert [name for name, rest in targets if "##" not in rest] == []
+    assert set(re.findall(r"python3 dev\.py (\w+)", text)) <= set(dev.COMMANDS)
+
+
+def test_the_first_screen_of_the_readme_has_exactly_two_commands() -> None:
+    first_block = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    assert [line.split("#")[0].strip() for line in first_block.splitlines()] == [
+        "python3 dev.py voice",
+        "python3 dev.py test",
+    ]
