@@ -9,15 +9,15 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ringline.errors import NodeLoadError
+from ringline.graph.catalog import load_catalog
 from ringline.node.failure import describe
 
 if TYPE_CHECKING:
@@ -33,16 +33,14 @@ _T = TypeVar("_T")
 
 
 @cache
-def _box() -> dict[str, dict[str, Any]]:
+def _box() -> dict[str, Mapping[str, Any]]:
     """Read the catalog of the box, by every name of a type."""
-    if not CATALOG_FILE.exists():  # while the catalog itself is being generated
-        return {}
-    entries: dict[str, dict[str, Any]] = json.loads(CATALOG_FILE.read_bytes())
+    entries = load_catalog()
     aliases = {alias: entry for entry in entries.values() for alias in entry.get("aliases", ())}
-    return aliases | entries
+    return {**aliases, **entries}
 
 
-def box_entry(name: str) -> dict[str, Any] | None:
+def box_entry(name: str) -> Mapping[str, Any] | None:
     """Give the catalog's entry of a type in the box, by its name or alias, or None."""
     return _box().get(name)
 

@@ -85,6 +85,14 @@ class Driver(ABC):
 
     # The node's services.
 
+    @abstractmethod
+    def emit(self, port: str | None, value: Any) -> None:
+        """Send at once; blocks while the channel is full."""
+
+    @abstractmethod
+    async def emit_async(self, port: str | None, value: Any) -> None:
+        """Send at once; other tasks run while the channel is full."""
+
     def progress(self, fraction: float, message: str) -> None:
         """Pass on how far `initialize` is."""
         self._report(fraction, message)

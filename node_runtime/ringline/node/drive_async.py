@@ -71,12 +71,10 @@ class AsyncDriver(Driver):
         return self._loop.is_running()
 
     def emit(self, port: str | None, value: Any) -> None:
-        """Send at once, blocking the loop while the channel is full: `emit_async` is better."""
         if not self.interrupted():
             self._sending().send(value if port is None else {port: value}, None)
 
     async def emit_async(self, port: str | None, value: Any) -> None:
-        """Send; waits for the start and for room while other tasks run."""
         await self._open.wait()
         await self._send(value if port is None else {port: value}, None)
 

@@ -59,13 +59,11 @@ class SyncDriver(Driver):
             self._arena.wake()
 
     def emit(self, port: str | None, value: Any) -> None:
-        """Send from inside `process`, blocking while the channel is full."""
         if not self.interrupted():
             self._sending().send(value if port is None else {port: value}, None)
             self._beat()
 
     async def emit_async(self, port: str | None, value: Any) -> None:
-        """Send from an async lifecycle method of a plain node."""
         self.emit(port, value)
 
     def _consume(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from ringline.data import RuntimeData
 from ringline.errors import DataError, NodeError
-from ringline.node.base import ANY, MultiprocessNode
+from ringline.graph.catalog import kinds_match
+from ringline.node.base import MultiprocessNode
 
 EVERY_NAME = "*"
 
@@ -125,5 +126,5 @@ def check_ports(node: MultiprocessNode, inputs: Mapping[str, str], outputs: Mapp
             if wanted is None:
                 names = ", ".join(declared) or "none"
                 raise NodeError(f"node '{node.node_id}' has no {word} port '{port}' (it has: {names})")
-            if ANY not in (str(wanted), kind) and str(wanted) != kind:
+            if not kinds_match(kind, str(wanted)):
                 raise NodeError(f"{word} port '{port}' of node '{node.node_id}' is {wanted}, its channel is {kind}")

@@ -6,13 +6,29 @@ import faulthandler
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ringline.node.commands import Terminated
 
 NUDGE: Final = signal.SIGURG
 """How the control thread breaks into the main thread. Ignored by default, and hardly used by anything."""
+
+
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, NUDGE)
+
+
+@contextmanager
+def installed(may_break_in: Callable[[], bool]) -> Iterator[None]:
+    """Have the handlers for a while, in a process that is not a node's own (a test, an inline session)."""
+    before = [(number, signal.getsignal(number)) for number in _HANDLED]
+    install(may_break_in)
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def install(may_break_in: Callable[[], bool]) -> None:
