@@ -1,0 +1,71 @@
+"""Nodes that the benchmarks run, written as a user would write them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+
+from ringline import AudioMetadata, DataType, MultiprocessNode, RuntimeData
+
+RATE = 48_000
+BLOCK = RATE // 100
+
+
+def stamped(data: RuntimeData, index: int) -> RuntimeData:
+    """Return the block with the time at which this node began to work on it in its place number `index`."""
+    now = time.monotonic_ns()
+    samples = data.as_numpy().copy()
+    samples.view(np.int64)[index] = now
+    return RuntimeData(
+        type=DataType.AUDIO,
+        payload=samples,
+        session_id=data.session_id,
+        timestamp=data.timestamp,
+        metadata=AudioMetadata(sample_rate=RATE, channels=1, format="f32"),
+    )
+
+
+class SyncHop(MultiprocessNode):
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return stamped(data, self.config["index"])
+
+
+class AsyncHop(MultiprocessNode):
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        return stamped(data, self.config["index"])
+
+
+def speech(utterance: Any) -> Iterator[RuntimeData]:
+    """Yield sound without end, each block saying whose it is."""
+    number = 0
+    while True:
+        block = np.full(BLOCK, utterance, np.float32)
+        yield RuntimeData.audio(block, RATE, timestamp=number * 10_000_000)
+        number += 1
+
+
+class SyncSpeaker(MultiprocessNode):
+    """Answers a number with sound that never ends, much faster than it is heard."""
+
+    def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
+        return speech(data.as_json())
+
+
+class AsyncSpeaker(MultiprocessNode):
+    """The same on an event loop."""
+
+    async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
+        for block in speech(data.as_json()):
+            yield block
+            await asyncio.sleep(0)
+
+
+class SyncPass(MultiprocessNode):
+    """Passes blocks on as they are, without a copy."""
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data

@@ -1,0 +1,1 @@
+"""Ways to move an array between two processes, behind one interface: ours, and what else the package index has."""
