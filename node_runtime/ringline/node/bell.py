@@ -21,12 +21,11 @@ class Bell:
         self._waiting: list[asyncio.Future[None]] = []
         loop.add_reader(arena.poll_fd, self.ring)
 
-    async def wait(self, *, inputs: bool = True) -> None:
-        """Sleep until something may have changed; returns at once if it has already.
-
-        `inputs` False: only room is waited for, however much input there is.
-        """
-        if self._arena.arm(inputs):
+    async def wait(self) -> None:
+        """Sleep until something may have changed; if it has already, only let the other tasks have a look too."""
+        if self._arena.arm():
+            self.ring()
+            await asyncio.sleep(0)
             return
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(future)

@@ -7,6 +7,7 @@ cancel that comes while it waits cancels the main task, which catches it and goe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
@@ -64,8 +65,13 @@ class AsyncDriver(Driver):
             pass  # the loop has closed: the node is leaving already
 
     def ping(self, answer: Callable[[], None]) -> bool:
+        def answered() -> None:
+            answer()
+            if self._bell is not None:
+                self._bell.ring()  # bounds the wait for a neighbour that was stopped just before it rang
+
         try:
-            self._loop.call_soon_threadsafe(answer)
+            self._loop.call_soon_threadsafe(answered)
         except RuntimeError:
             return False
         return self._loop.is_running()
@@ -136,6 +142,7 @@ class AsyncDriver(Driver):
                 return
             else:
                 self._idle()
+                inbox.want(True)
                 await bell.wait()
 
     async def _handle(self, data: RuntimeData) -> None:
@@ -188,13 +195,19 @@ class AsyncDriver(Driver):
                 await self._until_sent(attempt)
 
     async def _until_sent(self, attempt: Attempt) -> None:
+        """Wait for room; the attempt itself drops the message when its channel's block time-out is over."""
         assert self._bell is not None
+        patience_s = attempt.writer.block_timeout_s
         try:
-            async with asyncio.timeout(attempt.patience_s):
-                while attempt.send() is None:
-                    await self._bell.wait(inputs=False)
-        except TimeoutError:
-            attempt.expire()
+            while attempt.send() is None:
+                if self._interruptible:
+                    self._inbox.want(False)  # nobody takes input now: what waits there must not wake anybody
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience_s):
+                        await self._bell.wait()
+        except BaseException:
+            attempt.writer.cancel()
+            raise
 
     async def _produce(self, source: SourceNode) -> None:
         result = source.produce()

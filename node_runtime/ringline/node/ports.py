@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 
 
 class Attempt(NamedTuple):
-    """One message on its way. `send` tries once: False if the policy dropped it, None if there is no room yet.
-
-    `patience_s` is how long to go on trying (None: for ever); then `expire` drops and counts it.
-    """
+    """One message on its way. `send` tries once: False if the policy dropped it, None if there is no room yet."""
 
     send: Callable[[], bool | None]
-    patience_s: float | None
-    expire: Callable[[], object]
+    writer: Writer
 
 
 class Inbox:
@@ -70,29 +66,25 @@ class Inbox:
         ends = [reader.ended for _, reader in self._readers]
         return any(ends) if with_first and ends else all(ends)
 
+    def want(self, wanted: bool) -> None:
+        """Say whether `Arena.arm` is to look at the inputs: not while only room is waited for."""
+        for _, reader in self._readers:
+            reader.wanted = wanted
+
     def __len__(self) -> int:
         return len(self._readers)
 
 
 class Outbox:
-    """All outputs of a node; `patience_s` is the block time-out of those that have one, in seconds.
-
-    `origin` is when the message in work entered the session; its results inherit it.
-    """
+    """All outputs of a node. `origin` is when the message in work entered the session; its results inherit it."""
 
     def __init__(
-        self,
-        arena: Arena,
-        routes: OutputPorts,
-        outputs: Mapping[str, Sequence[str]],
-        session_id: str,
-        patience_s: Mapping[str, float] | None = None,
+        self, arena: Arena, routes: OutputPorts, outputs: Mapping[str, Sequence[str]], session_id: str
     ) -> None:
         self._writers: dict[str, Writer] = {port: arena.writer(channels) for port, channels in outputs.items()}
-        self._patience = {self._writers[port]: seconds for port, seconds in (patience_s or {}).items()}
         self._routes = routes
         self._session_id = session_id
-        self._loans: dict[int, tuple[Loan, Writer]] = {}
+        self._loans: dict[Loan, Writer] = {}
         self.origin = 0
         self.blocked = False
         """True inside a blocking send: only then may a shutdown break in."""
@@ -110,7 +102,7 @@ class Outbox:
         for port, data in messages(result, like):
             writer = self._writer(port)
             if writer is not None:
-                yield Attempt(self._sender(writer, data), self._patience.get(writer), writer.give_up)
+                yield Attempt(self._sender(writer, data), writer)
 
     def loan(self, shape: int | tuple[int, ...], dtype: Any, port: str | None) -> np.ndarray[Any, Any]:
         """Give a writable array in a block of this node's heap."""
@@ -124,13 +116,13 @@ class Outbox:
         if kind.hasobject or count < 0:
             raise NodeError(f"loan({shape!r}, {dtype!r}) is not an array that can be sent")
         loan = writer.loan(count * kind.itemsize)
-        self._loans[loan.address] = (loan, writer)
-        return np.frombuffer(loan, kind, count).reshape(shape)
+        self._loans[loan] = writer
+        return np.frombuffer(memoryview(loan), kind, count).reshape(shape)
 
     def forget_loans(self) -> None:
         """Give back the loans that the finished `process` did not send."""
         loans, self._loans = self._loans, {}
-        for loan, _ in loans.values():
+        for loan in loans:
             loan.discard()
 
     @property
@@ -179,31 +171,26 @@ class Outbox:
         return lambda: writer.try_send(payload, kind, meta, timestamp, origin)
 
     def _loan_of(self, data: RuntimeData, writer: Writer) -> Loan | None:
-        """Find the loan that a message fills from its first byte; sent through another port it is copied."""
-        array = _array(data)
-        if array is None or not array.flags.c_contiguous:
+        """Find the loan that a message fills; sent through another port, or a part of it only, it is copied."""
+        loan = _whole_block(data)
+        if loan is None or self._loans.get(loan) is not writer:
             return None
-        address = array.__array_interface__["data"][0]
-        loan, lender = self._loans.get(address, (None, None))
-        if loan is None or lender is not writer or loan.nbytes != array.nbytes:
-            return None
-        del self._loans[address]
-        return loan
-
-
-def _array(data: RuntimeData) -> np.ndarray[Any, Any] | None:
-    payload = data.payload
-    return payload if hasattr(payload, "__array_interface__") else None
+        del self._loans[loan]
+        return loan  # type: ignore[no-any-return]
 
 
 def _lease_of(data: RuntimeData) -> Any:
     """Find the lease whose whole block a message shows, unchanged: that block can pass on without a copy."""
     if data.lease is not None:
         return data.lease
-    array = _array(data)
-    if array is None or array.base is None or not array.flags.c_contiguous:
+    block = _whole_block(data)
+    return None if getattr(block, "released", True) else block
+
+
+def _whole_block(data: RuntimeData) -> Any:
+    """Find the block (a lease or a loan) all of whose bytes are the message's array."""
+    array = data.payload
+    if getattr(array, "base", None) is None or not array.flags.c_contiguous:
         return None
-    holder = owner(array)
-    if getattr(holder, "sequence", None) is None or holder.released or holder.nbytes != array.nbytes:
-        return None
-    return holder if holder.address == array.__array_interface__["data"][0] else None
+    block = owner(array)
+    return block if getattr(block, "nbytes", -1) == array.nbytes else None

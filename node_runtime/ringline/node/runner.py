@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Final
 
-from ringline import names
+from ringline import names as agreed
 from ringline.control.link import ControlLink
 from ringline.control.messages import Message, MessageType
 from ringline.errors import Fenced, NodeError
@@ -40,7 +40,7 @@ def main() -> int:
     logs.line_by_line()
     try:
         identity = Identity.from_environ(os.environ)
-        config = NodeConfig.from_bytes((identity.directory / names.PLAN_FILE).read_bytes())
+        config = NodeConfig.from_bytes((identity.directory / agreed.PLAN_FILE).read_bytes())
         plan = config.nodes[identity.node]
     except (NodeError, OSError, LookupError, ValueError) as error:
         sys.stderr.write(f"this process can't become a node: {error}\n")
@@ -64,7 +64,7 @@ class Runner:
         self._metrics = _METRICS_NONE
         runtime = config.runtime
         self._link = ControlLink(
-            identity.directory / names.CONTROL_SOCKET,
+            identity.directory / agreed.CONTROL_SOCKET,
             identity.token,
             identity.node,
             identity.epoch,
@@ -125,18 +125,14 @@ class Runner:
     def _connect(self, node: MultiprocessNode) -> None:
         plan, session = self._plan, self._identity.session_id
         channels = self._config.channels
-        first = {port: channels[listed[0]] for port, listed in plan.outputs.items()}
         check_ports(
             node,
             {port: channels[name].kind for port, name in plan.inputs.items()},
-            {port: channel.kind for port, channel in first.items()},
+            {port: channels[names[0]].kind for port, names in plan.outputs.items() if names},
         )
         self._arena = arena = Arena.attach(self._identity.directory, self._identity.node)
-        patience = {
-            port: channel.block_timeout_ms / 1000 for port, channel in first.items() if channel.block_timeout_ms
-        }
         routes = OutputPorts(node, tuple(plan.outputs))
-        self._outbox = Outbox(arena, routes, plan.outputs, session, patience)
+        self._outbox = Outbox(arena, routes, plan.outputs, session)
         assert self._driver is not None
         self._driver.connect(arena, Inbox(arena, plan.inputs, session), self._outbox)
 

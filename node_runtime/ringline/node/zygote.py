@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringline.control import frames
-from ringline.errors import ControlError, ProcessSpawnError
+from ringline.errors import ArenaError, ControlError, ProcessSpawnError
 from ringline.node import children
 from ringline.node.children import Child, Forked
 from ringline.node.oom import OomWatch
 from ringline.node.preload import preload
 from ringline.node.pump import Outlet, Pump
+from ringline.shm import LockHold, hold_zygote_lock
 
 _READ_BYTES: Final = 256 << 10
 _REAP_PATIENCE_S: Final = 10.0
@@ -233,10 +234,21 @@ def run_zygote(descriptor: int, directory: Path) -> int:
     children.become_reaper()
     environ = dict(os.environ)  # before the settings that only this process' imports need
     preload()
+    lock = _lock(directory)
     zygote = Zygote(socket.socket(fileno=descriptor), directory, environ)
     try:
         zygote.run()
     except Forked:
         zygote.abandon()
         children.become_node()
+    if lock is not None:
+        lock.release()
     return 0
+
+
+def _lock(directory: Path) -> LockHold | None:
+    """Show the next start that this process may still be cleaning up."""
+    try:
+        return hold_zygote_lock(directory)
+    except (ArenaError, OSError):
+        return None  # there is no lock file: a zygote of a test

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from ringline.control.messages import Message, MessageType
 from ringline.data import RuntimeData, decode, encode
@@ -47,10 +46,6 @@ class FakeLease(bytes):
     def nbytes(self) -> int:
         return len(self)
 
-    @property
-    def address(self) -> int:
-        return address_of(self)
-
     def release(self) -> None:
         self.released = True
 
@@ -59,22 +54,14 @@ class FakeLoan(bytearray):
     """A writable block that was not committed yet."""
 
     discarded = False
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     @property
     def nbytes(self) -> int:
         return len(self)
 
-    @property
-    def address(self) -> int:
-        return address_of(self)
-
     def discard(self) -> None:
         self.discarded = True
-
-
-def address_of(buffer: Any) -> int:
-    address: int = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
-    return address
 
 
 @dataclass
@@ -91,6 +78,8 @@ class Channel:
 class FakeReader:
     def __init__(self, arena: FakeArena, name: str) -> None:
         self.arena, self.channel = arena, name
+        self.wanted = True
+        arena.readers.append(self)
 
     def next(self) -> FakeLease | None:
         with self.arena.changed:
@@ -110,7 +99,8 @@ class FakeReader:
 class FakeWriter:
     def __init__(self, arena: FakeArena, names: Sequence[str]) -> None:
         self.arena, self.names = arena, names
-        self.given_up = 0
+        self.block_timeout_s: float | None = arena.block_timeout_s
+        self.blocked_since = 0.0
 
     def _put(self, how: str, fields: tuple[int, bytes, bytes, int, int], *, wait: bool) -> bool | None:
         kind, meta, payload, timestamp, origin = fields
@@ -119,7 +109,7 @@ class FakeWriter:
                 channel = self.arena.channels[name]
                 while len(channel.queue) >= channel.capacity:
                     if not wait:
-                        return None
+                        return self._would_block()
                     self.arena.changed.wait(0.05)
                 entry = (kind, meta, payload, timestamp, origin, channel.sent)
                 channel.queue.append((self.arena.stamped, entry))
@@ -127,6 +117,18 @@ class FakeWriter:
                 channel.sent += 1
             self.arena.changed.notify_all()
         return True
+
+    def _would_block(self) -> bool | None:
+        now = time.monotonic()
+        self.blocked_since = self.blocked_since or now
+        if self.block_timeout_s is None or now - self.blocked_since < self.block_timeout_s:
+            return None
+        self.cancel()
+        self.arena.timeouts += 1
+        return False
+
+    def cancel(self) -> None:
+        self.blocked_since = 0.0
 
     def send(self, payload: Any, kind: int, meta: bytes, timestamp: int, origin: int = 0) -> bool | None:
         return self._put("send", (kind, meta, bytes(memoryview(payload)), timestamp, origin), wait=True)
@@ -149,10 +151,6 @@ class FakeWriter:
         self.arena.loans.append(FakeLoan(nbytes))
         return self.arena.loans[-1]
 
-    def give_up(self) -> None:
-        self.given_up += 1
-        self.arena.given_up += 1
-
     def end(self) -> None:
         with self.arena.changed:
             for name in self.names:
@@ -170,7 +168,9 @@ class FakeArena:
         self.beats: list[bool] = []
         self.observed: list[float] = []
         self.loans: list[FakeLoan] = []
-        self.given_up = 0
+        self.timeouts = 0
+        self.block_timeout_s: float | None = None
+        self.readers: list[FakeReader] = []
         self.closed = False
         self._woken = False
         self._armed = False
@@ -207,8 +207,8 @@ class FakeArena:
             if not self.closed:
                 os.eventfd_write(self.poll_fd, 1)
 
-    def arm(self, inputs: bool = True) -> bool:
-        return inputs and self._ready()
+    def arm(self) -> bool:
+        return self._ready()
 
     def disarm(self) -> None:
         try:
@@ -218,16 +218,25 @@ class FakeArena:
 
     def _ready(self) -> bool:
         woken, self._woken = self._woken, False
-        return woken or any(c.queue or c.ended for name, c in self.channels.items() if name.startswith("in"))
+        looked_at = [self.channels[reader.channel] for reader in self.readers if reader.wanted]
+        return woken or any(channel.queue or channel.ended for channel in looked_at)
 
 
 class Rig:
     """A driver with its node, fed and read by the test; the driver runs in the thread that calls `run`."""
 
-    def __init__(self, cls: type[MultiprocessNode], *, inputs: Sequence[str] = ("input",), **channels: Channel) -> None:
+    def __init__(
+        self,
+        cls: type[MultiprocessNode],
+        *,
+        inputs: Sequence[str] = ("input",),
+        block_timeout_s: float | None = None,
+        **channels: Channel,
+    ) -> None:
         outputs = [name.removeprefix("out_") for name in channels if name.startswith("out_")] or ["output"]
         named = {f"in_{port}": Channel() for port in inputs} | {f"out_{port}": Channel() for port in outputs} | channels
         self.arena = FakeArena(named)
+        self.arena.block_timeout_s = block_timeout_s
         self.told: list[Message] = []
         self.reported: list[tuple[float, str]] = []
         self.commands = Commands(self.told.append, lambda: {"state": "running"})

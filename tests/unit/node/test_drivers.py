@@ -435,11 +435,10 @@ def test_a_full_channel_holds_its_producer_back(cls: type[MultiprocessNode]) -> 
 
 
 def test_an_async_node_that_waited_too_long_for_room_drops_the_message() -> None:
-    rig = Rig(UpperAsync, out_output=Channel(capacity=1))
-    rig.outbox._patience = dict.fromkeys(rig.outbox._writers.values(), 0.02)
+    rig = Rig(UpperAsync, block_timeout_s=0.02, out_output=Channel(capacity=1))
     rig.feed("a", "b", "c", end=True)
     assert rig.run() == ["A"]
-    assert rig.arena.given_up == 2
+    assert rig.arena.timeouts == 2
 
 
 def test_a_shutdown_breaks_into_a_blocked_send() -> None:
