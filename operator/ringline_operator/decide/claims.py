@@ -1,0 +1,54 @@
+"""Claims: a session that a user made takes a ready pod of the pipeline's replicas, models already loaded."""
+
+from __future__ import annotations
+
+from ringline_operator.actions import ClaimPod, DeleteSession
+from ringline_operator.decide.world import Decision, World, birth_name
+from ringline_operator.views import PodView, SessionView
+
+
+def claim_actions(world: World, decision: Decision) -> dict[str, str]:
+    """Give each claim without a pod a ready one; return claim → emptied replica session.
+
+    Claims are served in the order in which they were made. One that finds no ready pod gets a pod of its own (see
+    `attempts`), so a claim never waits for a pool that is empty.
+    """
+    _drop_emptied_replicas(world, decision)
+    if world.pipeline is None or world.pipeline.deleting:
+        return {}
+    free = sorted((pod for pod in world.pods if pod.claimable), key=lambda pod: _preference(world, pod))
+    taken: dict[str, str] = {}
+    for claim in sorted(world.sessions, key=lambda session: (session.created, session.name)):
+        if not free:
+            break
+        if _wants_pod(world, claim):
+            pod = free.pop(0)
+            decision.add(
+                ClaimPod(
+                    pod.name, pod.uid, pod.resource_version, birth_name(pod), claim.name, claim.uid, claim.parameters
+                )
+            )
+            taken[claim.name] = birth_name(pod)
+    return taken
+
+
+def _wants_pod(world: World, session: SessionView) -> bool:
+    return (
+        session.is_claim
+        and not session.deleting
+        and not session.finished
+        and session.attempt == 0
+        and not session.pod_name
+        and session.uid not in world.pod_by_owner
+    )
+
+
+def _preference(world: World, pod: PodView) -> tuple[bool, float]:
+    """Pods of the present template first, then the longest ready (its caches are warm)."""
+    return (world.pipeline is not None and pod.revision != world.pipeline.revision, pod.created)
+
+
+def _drop_emptied_replicas(world: World, decision: Decision) -> None:
+    for session in world.sessions:
+        if session.name in world.emptied and not session.deleting:
+            decision.add(DeleteSession(session.name, session.uid, "Claimed"))

@@ -1,0 +1,98 @@
+"""The picture that decisions are made from, and what they give back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ringline_operator.actions import Action
+from ringline_operator.views import PipelineView, PodView, SessionView
+
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""Without vowels and look-alikes, as in Kubernetes' own generated names."""
+
+
+@dataclass(frozen=True)
+class Denial:
+    """The API server refused to make a session's pod (quota, admission): shown in its status, tried again later."""
+
+    reason: str
+    message: str
+    retry_at: float
+
+
+@dataclass(frozen=True)
+class World:
+    """A pipeline (None when it is gone), its sessions and its pods. `denials` are by session uid."""
+
+    pipeline: PipelineView | None
+    sessions: tuple[SessionView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    denials: Mapping[str, Denial] = field(default_factory=dict)
+
+    @cached_property
+    def pod_by_owner(self) -> dict[str, tuple[PodView, ...]]:
+        """Pods by the uid of the session that owns them, newest attempt first."""
+        found: dict[str, list[PodView]] = {}
+        for pod in self.pods:
+            found.setdefault(pod.owner_uid, []).append(pod)
+        return {uid: tuple(sorted(pods, key=lambda pod: -pod.attempt)) for uid, pods in found.items()}
+
+    def pod_of(self, session: SessionView) -> PodView | None:
+        """Return the pod of the session's present attempt; a claimed pod keeps the name it was born with."""
+        owned = self.pod_by_owner.get(session.uid, ())
+        own = next((pod for pod in owned if pod.name == pod_name(session)), None)
+        if own is not None or session.attempt > 0:
+            return own
+        return next((pod for pod in owned if pod.claimed and pod.session != "" and not is_born_by(pod, session)), None)
+
+    @cached_property
+    def emptied(self) -> frozenset[str]:
+        """Replicas whose pod a claim has taken: a pod's name tells from which session it came."""
+        by_name = {session.name: session for session in self.sessions if not session.is_claim}
+        born = ((pod, by_name.get(birth_name(pod))) for pod in self.pods if pod.claimed)
+        return frozenset(s.name for pod, s in born if s and s.uid != pod.owner_uid and s.uid not in self.pod_by_owner)
+
+
+def pod_name(session: SessionView) -> str:
+    """Return the name of the pod that a session's present attempt makes."""
+    return f"{session.name}-{session.attempt}"
+
+
+def birth_name(pod: PodView) -> str:
+    """Return the session for which a pod was made."""
+    return pod.name.rpartition("-")[0]
+
+
+def is_born_by(pod: PodView, session: SessionView) -> bool:
+    """Say whether the pod was made for this session, not claimed by it."""
+    return birth_name(pod) == session.name
+
+
+@dataclass
+class Decision:
+    """Actions in the order in which they are to be carried out; `requeue_after` in seconds, None = on the next event."""
+
+    actions: list[Action] = field(default_factory=list)
+    requeue_after: float | None = None
+
+    def add(self, *actions: Action) -> None:
+        """Append actions."""
+        self.actions.extend(actions)
+
+    def again_in(self, delay: float) -> None:
+        """Look again after `delay` seconds at the latest."""
+        delay = max(delay, 0.05)
+        self.requeue_after = delay if self.requeue_after is None else min(self.requeue_after, delay)
+
+
+def suffix(uid: str, index: int) -> str:
+    """Return five letters that belong to this pipeline and this index: the same after every restart of the operator."""
+    digest = int.from_bytes(hashlib.sha256(f"{uid}/{index}".encode()).digest()[:8], "big")
+    letters = []
+    for _ in range(5):
+        digest, at = divmod(digest, len(SUFFIX_ALPHABET))
+        letters.append(SUFFIX_ALPHABET[at])
+    return "".join(letters)
