@@ -17,11 +17,13 @@ from typing import Any, Self
 
 from ringline.data import RuntimeData
 from ringline.errors import EndOfStream, SessionClosedError, SessionError
+from ringline.graph.catalog import load_catalog
 from ringline.graph.layout import ChannelPlan
 from ringline.graph.model import MediaPipeline
 from ringline.graph.pipeline import Pipeline
 from ringline.graph.plan import SessionPlan
 from ringline.graph.plan import plan as make_plan
+from ringline.graph.validate import runtime_section
 from ringline.host.callbacks import Callbacks
 from ringline.host.directory import directory_of
 from ringline.host.engine import Engine
@@ -29,6 +31,9 @@ from ringline.host.exits import ExitRecord
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
 from ringline.metrics.server import MetricsServer
 from ringline.names import session_id_problem
+from ringline.node.catalog import entry
+from ringline.node.discovery import box_entry
+from ringline.node.registry import registered
 from ringline.settings import RuntimeConfig, find_settings_file, resolve_settings
 from ringline.shm import ChannelStats
 
@@ -63,12 +68,11 @@ class Session:
         problem = session_id_problem(session_id)
         if problem:
             raise SessionError(f"session id {problem}")
-        model = pipeline.resource if isinstance(pipeline, Pipeline) else pipeline
         self.session_id = session_id
-        self.plan: SessionPlan = make_plan(model, _settings(model, config))
+        self.plan = _planned(pipeline, config)
         self.executor = executor or _executor(self.plan)
         self._script = Path(script).absolute() if script is not None else None
-        self._log = log_callback or _print_line
+        self._log = log_callback if log_callback is not None else _print_line
         self._metrics_port = metrics_port
         self._metrics: MetricsServer | None = None
         self._directory: Path | None = None
@@ -290,11 +294,19 @@ class Session:
         return look_up(f"{node_id}.{port}" if port else node_id)
 
 
-def _settings(model: MediaPipeline, config: RuntimeConfig | None) -> RuntimeConfig:
-    """All layers of settings; what `config` says explicitly is the top one."""
-    said = model.spec.runtime.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    file = find_settings_file(Path.cwd())
-    return resolve_settings(file=file, manifest=said, environ=os.environ, overrides=config)
+def _planned(pipeline: Pipeline | MediaPipeline, config: RuntimeConfig | None) -> SessionPlan:
+    """Plan with all layers of settings; what `config` says explicitly is the top one."""
+    model = pipeline.resource if isinstance(pipeline, Pipeline) else pipeline
+    settings = resolve_settings(
+        file=find_settings_file(Path.cwd()),
+        manifest=runtime_section(model),
+        manifest_folder=model.source.folder,
+        environ=os.environ,
+        overrides=config,
+    )
+    # Classes that this program registered count with their ports, as those in the box do.
+    own = {name: entry(cls) for name, cls in registered().items() if box_entry(name) is None}
+    return make_plan(model, settings, {**load_catalog(), **own})
 
 
 def _executor(plan: SessionPlan) -> str:

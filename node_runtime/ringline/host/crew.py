@@ -26,7 +26,7 @@ from ringline.host.health import watch_memory
 from ringline.host.launch import Launch
 from ringline.host.member import Member, ZygoteProcess
 from ringline.host.restart import RestartPolicy
-from ringline.host.status import Progress
+from ringline.host.status import PROGRESS_STATES, Progress
 from ringline.host.zygote_client import ZygoteClient
 from ringline.shm import Arena
 
@@ -146,8 +146,6 @@ class Crew:
         if not member.alive or member.handle is None:
             return
         await member.handle.send_message(Message(MessageType.START, {}))
-        if member.state == "ready":
-            member.state = "running"
         await member.handle.start_health_check()
 
     def unhealthy(self, member: Member) -> None:
@@ -170,7 +168,8 @@ class Crew:
         if member.alive:
             log.error("killing node %s: %s", member.name, reason, extra=self.labels(member))
             member.kill_reason = member.kill_reason or reason
-            self.links.arena.fence(member.name)
+            if member.was_ready:  # before, it holds nothing, and a fenced gate would stay for its successor
+                self.links.arena.fence(member.name)
 
     def give_up(self, error: BaseException) -> None:
         """Wait for nobody and restart nobody any more: the session has failed."""
@@ -204,9 +203,9 @@ class Crew:
     def _told(self, member: Member, message: Message) -> None:
         kind, payload = message.type, message.payload
         if kind is MessageType.PROGRESS:
-            self.tell.progress(member.progressed(payload))
+            if member.progressed(payload).status in PROGRESS_STATES:
+                self.tell.progress(member.progress)
         elif kind is MessageType.READY:
-            self.tell.progress(member.progressed({"status": "ready", "progress": 1.0}))
             if not member.ready.done():
                 member.ready.set_result(None)
         elif kind is MessageType.ERROR:
@@ -286,6 +285,8 @@ class Crew:
     # -- failures --------------------------------------------------------------------------------------------------
 
     def _show_failed(self, member: Member) -> None:
+        if member.progress.status == "failed":
+            return  # it said so itself
         self.tell.progress(member.progressed({"status": "failed", "message": member.progress.message}))
 
     def _crashed(self, member: Member, record: ExitRecord) -> None:
@@ -303,14 +304,9 @@ class Crew:
         """Bring a node back in its next epoch, once nothing of the old one can act any more."""
         log.warning("restarting node %s in %.1fs", member.name, delay_s, extra=self.labels(member))
         await asyncio.sleep(delay_s)
-        arena = self.links.arena
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        while arena.lock_held(member.name):
-            if time.monotonic() > deadline:
-                self.tell.failed(SessionError(f"the lock of node '{member.name}' did not drop after its end"))
-                return
-            await asyncio.sleep(0.002)
-        arena.reclaim(member.name, keep_queue=True)
+        if not await self._reclaimed(member):
+            self.tell.failed(SessionError(f"what node '{member.name}' held could not be reclaimed after its end"))
+            return
         self._spawn(member)
         try:
             timeout_s = self.plan.runtime.init_timeout_secs
@@ -323,6 +319,16 @@ class Crew:
         else:
             if self._started and self.phase == "work":
                 await self._begin_work(member)
+
+    async def _reclaimed(self, member: Member) -> bool:
+        """Take back what a dead node held; waits for its lock, and for a neighbour that is inside a commit."""
+        arena = self.links.arena
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while arena.lock_held(member.name) or not arena.reclaim(member.name, keep_queue=True):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.002)
+        return True
 
     def _over_memory(self, node: str, used: int, limit: int) -> None:
         member = self.members[node]

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Any
 
 from ringline.data import RuntimeData
 from ringline.data.codec import decode, encode
@@ -142,7 +141,6 @@ class InlineChannel:
     def stats(self) -> ChannelStats:
         """Give the same record as of a ring."""
         plan = self.plan
-        values: dict[str, Any] = dict.fromkeys(("wakeups", "copies"), 0)
         return ChannelStats(
             name=plan.name,
             producer=plan.producer,
@@ -153,7 +151,9 @@ class InlineChannel:
             capacity=plan.capacity,
             dropped=dict(self._dropped),
             blocked_seconds=0.0,
-            **values,
+            wakeups=0,
+            copies=0,
+            ended=self.ended,
         )
 
     def _expire(self) -> None:

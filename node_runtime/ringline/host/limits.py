@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,17 @@ def _cgroup_pids(root: Path = Path("/sys/fs/cgroup")) -> tuple[int | None, int]:
         except (OSError, ValueError):
             continue
     return None, 0
+
+
+def check_environment(plan: SessionPlan, environ: Mapping[str, str]) -> None:
+    """Refuse a node whose variable comes by reference (a Secret on Kubernetes) and is not set here."""
+    for node in plan.nodes:
+        missing = [name for name in node.secret_env if name not in environ]
+        if missing:
+            raise ProcessSpawnError(
+                f"node '{node.name}' takes the environment variable {missing[0]} from a Secret; on this machine set it "
+                "in the application's own environment"
+            )
 
 
 def interpreter(node: NodePlan) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -43,8 +44,10 @@ class HostPorts:
             if channel.producer == HOST:
                 self._writers[channel.name] = arena.writer([channel.name])
             elif channel.consumer == HOST:
-                self._readers[channel.name] = arena.reader(channel.name)
+                self._readers[channel.name] = reader = arena.reader(channel.name)
+                reader.wanted = False  # what nobody waits for must not keep the bell from being armed
         self._locks = {name: asyncio.Lock() for name in self._writers}
+        self._listeners: Counter[str] = Counter()
         self._ended: set[str] = set()
         self._waiters: set[asyncio.Future[None]] = set()
         self._failure: BaseException | None = None
@@ -71,10 +74,12 @@ class HostPorts:
         if patience is None and channel.block_timeout_ms:
             patience = channel.block_timeout_ms / 1000
         attempt = self._attempt(channel, data)
-        deadline = None if patience is None else time.monotonic() + patience
         try:
-            async with asyncio.timeout_at(self._at(deadline)), self._locks[channel.name]:
-                return await self._until(attempt)
+            async with asyncio.timeout(patience), self._locks[channel.name]:
+                try:
+                    return await self._until(attempt)
+                finally:
+                    self._writers[channel.name].cancel()
         except TimeoutError:
             raise channel_full(channel.name, patience) from None
 
@@ -83,18 +88,23 @@ class HostPorts:
         self._check()
         done = None if self._locks[channel.name].locked() else self._attempt(channel, data)()
         if done is None:
+            self._writers[channel.name].cancel()
             raise channel_full(channel.name, None)
         return done
 
     async def receive(self, channel: ChannelPlan, timeout_s: float | None) -> RuntimeData:
         """Give the next message of an output. Raises `EndOfStream`, or `TimeoutError` after `timeout_s`."""
         reader = self._readers[channel.name]
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._listeners[channel.name] += 1
+        reader.wanted = True
         try:
-            async with asyncio.timeout_at(self._at(deadline)):
+            async with asyncio.timeout(timeout_s):
                 return await self._until(lambda: self._take(reader, channel))
         except TimeoutError:
             raise TimeoutError(f"nothing came from '{channel.name}' within {timeout_s:g}s") from None
+        finally:
+            self._listeners[channel.name] -= 1
+            reader.wanted = self._listeners[channel.name] > 0
 
     def end(self, channel: ChannelPlan) -> None:
         """Mark the end of an input's stream; idempotent."""
@@ -155,12 +165,12 @@ class HostPorts:
             self._waiters.add(waiter)
             try:
                 ready = self._arm()
-                result = attempt()  # the recheck after arming: whoever came before is seen here
+                result = attempt()  # the recheck after arming: what came in between is seen here
                 if result is not None:
                     return result
-                if ready:
+                if ready:  # perhaps for somebody else: let everyone look again
+                    self._wake_all()
                     await asyncio.sleep(0)
-                    continue
                 await waiter
             finally:
                 self._waiters.discard(waiter)
@@ -183,6 +193,3 @@ class HostPorts:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-    def _at(self, deadline: float | None) -> float | None:
-        return None if deadline is None else self._loop.time() + deadline - time.monotonic()

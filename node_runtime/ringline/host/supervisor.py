@@ -26,7 +26,7 @@ from ringline.host.crew import Crew, Links, Listeners
 from ringline.host.engine import OnCrash, OnProgress
 from ringline.host.flush import flush
 from ringline.host.launch import Launch, main_script, write_plan, zygote_environment
-from ringline.host.limits import check_limits, interpreters
+from ringline.host.limits import check_environment, check_limits, interpreters
 from ringline.host.member import Member
 from ringline.host.ports import HostPorts
 from ringline.host.shutdown import end_nodes
@@ -36,7 +36,7 @@ from ringline.host.usage import usage
 from ringline.host.zygote_client import ZygoteClient
 from ringline.metrics.facts import NodeFacts, SessionFacts
 from ringline.names import CONTROL_SOCKET
-from ringline.shm import Arena, ArenaView, ChannelStats, NodeStats
+from ringline.shm import Arena, ChannelStats, NodeStats
 
 log = logging.getLogger("ringline.host")
 
@@ -68,7 +68,6 @@ class Supervisor:
         listeners = Listeners(self._show, on_log, on_crash, self._fail, self._all_ended, self._busy)
         self._crew = Crew(session_id, plan, listeners)
         self._arena: Arena | None = None
-        self._view: ArenaView | None = None
         self._ports: HostPorts | None = None
         self._control: ControlServer | None = None
         self._zygote: ZygoteClient | None = None
@@ -83,6 +82,7 @@ class Supervisor:
         self.state = "starting"
         self._on_progress = on_progress
         check_limits(self.plan)
+        check_environment(self.plan, os.environ)
         pythons = interpreters(self.plan)
         arena = await self._claim()
         self._ports = HostPorts(arena, self.plan, self.session_id)
@@ -159,16 +159,10 @@ class Supervisor:
         return usage(pids, self.plan.layout.size_bytes)
 
     def channel_stats(self) -> dict[str, ChannelStats]:
-        return self._statistics().channel_stats()
+        return self._open_arena().channel_stats()
 
     def node_stats(self) -> dict[str, NodeStats]:
-        return self._statistics().node_stats()
-
-    def _statistics(self) -> ArenaView:
-        self._open_arena()
-        if self._view is None:
-            self._view = ArenaView.open(self._directory)
-        return self._view
+        return self._open_arena().node_stats()
 
     def facts(self) -> SessionFacts:
         nodes = {name: _facts(member) for name, member in self._crew.members.items()}
@@ -253,8 +247,6 @@ class Supervisor:
     async def _close_memory(self) -> None:
         if self._ports is not None:
             self._ports.close()
-        if self._view is not None:
-            self._view.close()
         if self._arena is not None:
             await in_thread(self._arena.close)
             await in_thread(directories.release, self._directory)

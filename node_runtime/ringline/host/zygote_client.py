@@ -15,10 +15,9 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from ringline.errors import ProcessSpawnError
 from ringline.host.threads import in_thread
@@ -30,6 +29,7 @@ _LONGEST_HEADER: Final = 4 << 20
 HELLO_TIMEOUT_S: Final = 30.0
 """Its imports take about 0.2 s; half a minute only passes on a machine that hangs."""
 _EXIT_PATIENCE_S: Final = 3.0
+_LAST_WORDS_BYTES: Final = 65536
 
 Event = dict[str, Any]
 EventHandler = Callable[[Event, bytes], None]
@@ -51,7 +51,7 @@ class ZygoteClient:
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._errors: IO[bytes] | None = None
+        self._words: int | None = None
         self._hello: asyncio.Future[int] | None = None
         self._closing = False
 
@@ -62,14 +62,16 @@ class ZygoteClient:
     async def start(self, environ: Mapping[str, str]) -> None:
         """Start the process and wait for its hello. Raises `ProcessSpawnError` with its last words."""
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close, read when the zygote dies)
+        # Read when it dies. Not blocking at either end: words that nobody reads must not hold it up.
+        self._words, words = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            self._process = self._popen(theirs, environ)
+            self._process = self._popen(theirs, words, environ)
         except OSError as error:
             ours.close()
             raise ProcessSpawnError(f"the session's zygote could not be started: {error}") from error
         finally:
             theirs.close()
+            os.close(words)
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         loop = asyncio.get_running_loop()
         self._hello = loop.create_future()
@@ -79,15 +81,15 @@ class ZygoteClient:
         except TimeoutError:
             raise ProcessSpawnError(f"the session's zygote said nothing for {HELLO_TIMEOUT_S:g}s") from None
 
-    def _popen(self, theirs: socket.socket, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _popen(self, theirs: socket.socket, words: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         descriptor = theirs.fileno()
         command = [sys.executable, "-m", "ringline.node", "zygote", "--fd", str(descriptor)]
         command += ["--directory", str(self._directory)]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=self._errors,
-            stderr=self._errors,
+            stdout=words,
+            stderr=words,
             pass_fds=[descriptor],
             env=dict(environ),
             start_new_session=True,
@@ -120,9 +122,9 @@ class ZygoteClient:
             self._writer = None
         if self._process is not None:
             await in_thread(self._reap)
-        if self._errors is not None:
-            self._errors.close()
-            self._errors = None
+        if self._words is not None:
+            os.close(self._words)
+            self._words = None
 
     def _reap(self) -> None:
         process = self._process
@@ -167,10 +169,10 @@ class ZygoteClient:
         self._on_lost(text)
 
     def _last_words(self) -> str:
-        if self._errors is None:
+        try:
+            return os.read(self._words, _LAST_WORDS_BYTES).decode(errors="replace").strip() if self._words else ""
+        except BlockingIOError:
             return ""
-        size = os.fstat(self._errors.fileno()).st_size
-        return os.pread(self._errors.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip()
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[Event, bytes]:

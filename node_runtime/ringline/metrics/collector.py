@@ -6,7 +6,7 @@ Names are `ringline_*` with the unit as suffix; labels are session, node, channe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,11 +15,12 @@ from prometheus_client.registry import Collector
 from ringline.metrics.facts import NodeFacts, SessionFacts, Source
 from ringline.names import HOST
 from ringline.shm import ChannelStats, NodeStats
+from ringline.shm.stats import BUCKET_BOUNDS_S
 
 _CHANNEL: Final = ("session", "channel", "producer", "consumer")
 _NODE: Final = ("session", "node")
 _BUCKETS: Final = 26
-"""Bucket i counts what took less than 2^i microseconds: 26 of them reach 33 s, above which only +Inf tells."""
+"""They reach 33 s, above which only +Inf tells."""
 
 
 class SessionCollector(Collector):
@@ -138,7 +139,7 @@ def _latencies(session: str, nodes: Mapping[str, NodeStats]) -> Iterator[Metric]
         "ringline_session_latency_seconds", "From a message's entry into the session to its exit.", labels=["session"]
     )
     for name, stats in nodes.items():
-        buckets, total = histogram(stats.latency.buckets), stats.latency.total_s
+        buckets, total = histogram(stats.latency.counts), stats.latency.sum_seconds
         if name == HOST:
             whole.add_metric([session], buckets, total)
         else:
@@ -146,12 +147,12 @@ def _latencies(session: str, nodes: Mapping[str, NodeStats]) -> Iterator[Metric]
     yield from (per_node, whole)
 
 
-def histogram(counts: tuple[int, ...]) -> list[tuple[str, float]]:
-    """Cumulative Prometheus buckets from counts per power of two of microseconds."""
+def histogram(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Turn counts per bucket into Prometheus' cumulative ones."""
     result, total = [], 0
-    for index, count in enumerate(counts[:_BUCKETS]):
+    for bound_s, count in zip(BUCKET_BOUNDS_S[:_BUCKETS], counts, strict=False):
         total += count
-        result.append((repr(2**index / 1e6), float(total)))
+        result.append((repr(bound_s), float(total)))
     return [*result, ("+Inf", float(sum(counts)))]
 
 

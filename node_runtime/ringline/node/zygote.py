@@ -236,9 +236,12 @@ def run_zygote(descriptor: int, directory: Path) -> int:
     preload()
     lock = _lock(directory)
     zygote = Zygote(socket.socket(fileno=descriptor), directory, environ)
+    forked = False
     try:
         zygote.run()
     except Forked:
+        forked = True
+    if forked:  # outside of the handler, so that no author's traceback begins with ours
         zygote.abandon()
         children.become_node()
     if lock is not None:
