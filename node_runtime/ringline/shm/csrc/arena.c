@@ -344,7 +344,7 @@ static PyMethodDef Arena_methods[] = {
     {"reader", Arena_reader, METH_O, "The reading end of a channel."},
     {"wait", (PyCFunction)(void (*)(void))Arena_wait, METH_FASTCALL | METH_KEYWORDS, "Sleep until something can be done; False: the time is over."},
     {"wake", Arena_wake, METH_NOARGS, "End this process's wait, from any thread."},
-    {"arm", Arena_arm, METH_NOARGS, "Before an event loop sleeps: True if something is ready already."},
+    {"arm", (PyCFunction)(void (*)(void))Arena_arm, METH_FASTCALL | METH_KEYWORDS, "Before an event loop sleeps: True if something is ready already."},
     {"disarm", Arena_disarm, METH_NOARGS, "After it woke up."},
     {"stamp", Arena_stamp, METH_NOARGS, "Called before an input is taken: what is committed from now on carries this flush generation."},
     {"beat", Arena_beat, METH_O, "Say that this node is busy, or idle."},

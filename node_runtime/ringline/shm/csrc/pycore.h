@@ -13,8 +13,8 @@ typedef struct ReaderObject ReaderObject;
 typedef struct ArenaObject {
     PyObject_HEAD
     rl_self self;
-    bool attached, closed, host, armed, woken, need;
-    int lock_byte_host; /* held as well when this is the host */
+    bool attached, closed, host, woken, need;
+    uint32_t armed; /* flags that an event loop waits with */
     uint32_t seen_flush;
     uint32_t exports;   /* buffers of leases and loans, and threads that run without the GIL: they keep the mapping */
     uint64_t expected_wait_ns;
@@ -87,12 +87,11 @@ typedef struct rl_wait {
 int rl_block_until(rl_wait *wait, uint64_t deadline);
 int rl_wait_for_gate(ArenaObject *arena);
 bool rl_deadline(PyObject *timeout_s, uint64_t *deadline); /* None = never */
-int rl_anything_ready(rl_wait *wait);
 void rl_set_need(ArenaObject *arena, bool on);
 
 PyObject *Arena_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
 PyObject *Arena_wake(PyObject *self, PyObject *unused);
-PyObject *Arena_arm(PyObject *self, PyObject *unused);
+PyObject *Arena_arm(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
 PyObject *Arena_disarm(PyObject *self, PyObject *unused);
 
 /* host.c */

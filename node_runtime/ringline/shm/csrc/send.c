@@ -101,17 +101,17 @@ static bool nothing_left(const rl_targets *targets) {
 static rl_sent one_wait(WriterObject *writer, rl_targets *targets, const rl_request *request) {
     ArenaObject *arena = writer->arena;
     start_blocked(writer, targets->full);
+    if (!request->wait) { /* the caller keeps the time, and says give_up() */
+        writer->waiting = true;
+        return SEND_WOULD_BLOCK;
+    }
     uint64_t now = rl_now(), expiry = first_expiry(writer, targets->full);
     if (now >= expiry && !arena->host) {
         give_up(writer, targets, now);
         return SEND_DONE;
     }
-    if (now >= expiry || (request->wait && now >= request->deadline))
+    if (now >= expiry || now >= request->deadline)
         return full_error(writer, targets->full);
-    if (!request->wait) {
-        writer->waiting = true;
-        return SEND_WOULD_BLOCK;
-    }
     rl_wait wait = {.arena = arena, .flags = RL_SPACE, .ready = room_or_fenced, .watch = watch_tails, .writer = writer, .targets = targets};
     return rl_block_until(&wait, expiry < request->deadline ? expiry : request->deadline) < 0 ? SEND_ERROR : SEND_DONE;
 }
@@ -226,11 +226,8 @@ bool rl_writer_has_room(WriterObject *writer) {
         return true;
     }
     for (uint64_t left = writer->blocked; left; left &= left - 1)
-        if (!rl_has_room(self, (uint32_t)__builtin_ctzll(left))) {
-            uint64_t expiry = first_expiry(writer, bit((uint32_t)__builtin_ctzll(left)));
-            if (expiry == UINT64_MAX || rl_now() < expiry)
-                return false;
-        }
+        if (!rl_has_room(self, (uint32_t)__builtin_ctzll(left)))
+            return false;
     return true;
 }
 

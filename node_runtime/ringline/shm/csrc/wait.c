@@ -63,12 +63,10 @@ static bool writers_ready(ArenaObject *arena) {
     return ready;
 }
 
-int rl_anything_ready(rl_wait *wait) {
-    ArenaObject *arena = wait->arena;
+/* What is not a message: fenced, woken, flushed, room for a writer that waits. */
+static bool called(ArenaObject *arena) {
     rl_self *self = &arena->self;
-    bool ready = false;
-    if (rl_gate_state(self) == RL_IS_FENCED)
-        return 1; /* the next call on it raises */
+    bool ready = rl_gate_state(self) == RL_IS_FENCED; /* the next call on the arena raises */
     if (arena->woken) {
         arena->woken = false;
         ready = true;
@@ -78,10 +76,16 @@ int rl_anything_ready(rl_wait *wait) {
         arena->seen_flush = flush;
         ready = true;
     }
-    for (uint32_t c = 0; c < self->map->channels; c++)
+    return writers_ready(arena) || ready;
+}
+
+static int anything_ready(rl_wait *wait) {
+    ArenaObject *arena = wait->arena;
+    bool ready = called(arena);
+    for (uint32_t c = 0; c < arena->self.map->channels; c++)
         if (arena->readers[c] && reader_ready(arena->readers[c]))
             ready = true;
-    return writers_ready(arena) || ready;
+    return ready;
 }
 
 static void watch_everything(rl_wait *wait, rl_watch *watch) {
@@ -225,7 +229,7 @@ PyObject *Arena_wait(PyObject *object, PyObject *const *args, Py_ssize_t nargs, 
         return PyErr_Format(PyExc_TypeError, "wait takes one argument at most: timeout_s");
     if (!rl_usable(arena) || !rl_deadline(given ? args[0] : NULL, &deadline))
         return NULL;
-    rl_wait wait = {.arena = arena, .flags = RL_INPUT | RL_SPACE, .ready = rl_anything_ready, .watch = watch_everything};
+    rl_wait wait = {.arena = arena, .flags = RL_INPUT | RL_SPACE, .ready = anything_ready, .watch = watch_everything};
     int ready = rl_block_until(&wait, deadline);
     return ready < 0 ? NULL : PyBool_FromLong(ready);
 }
@@ -240,30 +244,37 @@ PyObject *Arena_wake(PyObject *object, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-PyObject *Arena_arm(PyObject *object, PyObject *unused) {
+/* Several tasks of an event loop may arm; what one of them finds ready does not disarm the others. */
+PyObject *Arena_arm(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     ArenaObject *arena = (ArenaObject *)object;
-    (void)unused;
-    if (!rl_usable(arena))
+    Py_ssize_t given = nargs + (names ? PyTuple_Size(names) : 0);
+    if (given > 1 || (nargs == 0 && given && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "inputs")))
+        return PyErr_Format(PyExc_TypeError, "arm takes one argument at most: inputs");
+    int inputs = given ? PyObject_IsTrue(args[0]) : 1;
+    if (inputs < 0 || !rl_usable(arena))
         return NULL;
     rl_wait wait = {.arena = arena};
-    if (!arena->armed) {
-        rl_bell_arm(&arena->self, RL_INPUT | RL_SPACE | RL_POLL);
-        arena->armed = true;
-    }
+    uint32_t added = (RL_SPACE | RL_POLL | (inputs ? RL_INPUT : 0)) & ~arena->armed;
+    rl_bell_arm(&arena->self, added);
     rl_help_needy(&arena->self);
-    return PyBool_FromLong(rl_anything_ready(&wait));
+    bool ready = inputs ? anything_ready(&wait) : called(arena);
+    if (ready)
+        rl_bell_disarm(&arena->self, added);
+    else
+        arena->armed |= added;
+    return PyBool_FromLong(ready);
 }
 
 PyObject *Arena_disarm(PyObject *object, PyObject *unused) {
     ArenaObject *arena = (ArenaObject *)object;
     char drain[256];
     (void)unused;
-    if (!rl_alive(arena) || !arena->armed)
+    if (!rl_alive(arena))
         Py_RETURN_NONE;
     int fd = rl_bell_fd(arena->self.map, arena->self.node);
     while (fd >= 0 && read(fd, drain, sizeof drain) == (ssize_t)sizeof drain)
         ;
-    rl_bell_disarm(&arena->self, RL_INPUT | RL_SPACE | RL_POLL);
-    arena->armed = false;
+    rl_bell_disarm(&arena->self, arena->armed);
+    arena->armed = 0;
     Py_RETURN_NONE;
 }

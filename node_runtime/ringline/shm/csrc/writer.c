@@ -308,6 +308,18 @@ static PyObject *Writer_cancel(PyObject *object, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+/* A try_ call waited the channel's block timeout in vain: its message is dropped and counted. */
+static PyObject *Writer_give_up(PyObject *object, PyObject *unused) {
+    WriterObject *writer = (WriterObject *)object;
+    (void)unused;
+    if (!rl_usable(writer->arena))
+        return NULL;
+    for (uint64_t left = writer->blocked; left; left &= left - 1)
+        rl_count(&writer->arena->self.map->channel[__builtin_ctzll(left)].words->timeout, 1);
+    rl_stop_waiting(writer);
+    Py_RETURN_FALSE;
+}
+
 static PyObject *Writer_block_timeout(PyObject *object, void *unused) {
     WriterObject *writer = (WriterObject *)object;
     uint64_t first = UINT64_MAX;
@@ -353,6 +365,7 @@ static PyMethodDef Writer_methods[] = {
     {"loan", FAST(Writer_loan), "Take a block to fill in place."},
     {"try_loan", Writer_try_loan, METH_O, "The same without waiting: None means that the heap is full."},
     {"end", Writer_end, METH_NOARGS, "End of stream on all channels of this writer."},
+    {"give_up", Writer_give_up, METH_NOARGS, "Drop the message of a try_ call that returned None; counted with reason timeout."},
     {"cancel", Writer_cancel, METH_NOARGS, "Forget a try_ call that returned None and will not be repeated."},
     {NULL, NULL, 0, NULL},
 };
