@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,12 @@ from ringline import Pipeline, RinglineError, RuntimeConfig, RuntimeData, Sessio
 HERE = Path(__file__).resolve().parent
 RATE = 48_000
 BLOCK_S = 0.01
-EFFECTS = (("soft_clip", {"drive": 3.0}), ("tremolo", {"hz": 4.0}), ("echo", {"delay_ms": 90}))
-CONFIG = RuntimeConfig(max_message_size="256Ki", extra_paths=[str(HERE / "nodes")])
+EFFECTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("soft_clip", {"drive": 3.0}),
+    ("tremolo", {"hz": 4.0}),
+    ("echo", {"delay_ms": 90}),
+)
+CONFIG = RuntimeConfig(max_message_size=256 << 10, extra_paths=(str(HERE / "nodes"),))
 
 
 def chain(length: int) -> Pipeline:
