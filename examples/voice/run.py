@@ -66,8 +66,9 @@ async def collect(session: Session, moments: Moments) -> None:
 
 
 def print_progress(progress: Any) -> None:
-    """Print one step of a node's start."""
-    print(f"  {progress.node_id:8} {progress.status:11} {progress.progress:4.0%} {progress.message}")
+    """Print one step of a node's start; that all of them begin is no news."""
+    if progress.status != "starting":
+        print(f"  {progress.node_id:8} {progress.status:11} {progress.progress:4.0%} {progress.message}")
 
 
 def print_time_line(moments: Moments) -> None:
