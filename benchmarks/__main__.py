@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import sys
 import time
 import traceback
@@ -82,8 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
+    # Nodes are killed on purpose here, which the host logs as errors.
+    logging.getLogger("ringline").setLevel(logging.CRITICAL)
     to_stdout = options.json is not None and str(options.json) == "-"
     console = Console(stderr=to_stdout)
+    if not console.is_terminal:
+        console.width = 160
     report = run(options.names or list(BENCHMARKS), quick=options.quick, console=console)
     if options.json is not None:
         text = json.dumps(report, indent=1)

@@ -5,6 +5,7 @@ Every benchmark yields `Row`s; `__main__` collects them. The shape of the JSON i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -62,7 +63,7 @@ class Row:
 def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile: always a value that was measured."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def not_installed(name: str, unit: str, package: str) -> Row:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.peers.base import LARGEST, Array, Side, Transport
-from ringline.data.codec import decode, encode
+from benchmarks.peers.base import Array, Side, Transport
+from ringline.data.codec import decode, encode, encode_meta
 from ringline.data.runtime_data import RuntimeData
 from ringline.graph.layout import ChannelPlan, arena_layout
 from ringline.names import HOST
@@ -53,14 +53,15 @@ class RinglineTransport(Transport):
         self._held: Any = None
 
     def send(self, array: Array) -> None:
-        sent = encode(RuntimeData.tensor(array))
+        sent = encode(RuntimeData("tensor", array))
         self._writer.send(sent.payload, sent.kind, sent.meta, 0)
 
     def send_in_place(self, size: int, head: bytes) -> None:
         loan = self._writer.loan(size)
         memoryview(loan).cast("B")[: len(head)] = head
-        template = encode(RuntimeData.tensor(_shape_of(size)))
-        self._writer.commit(loan, template.kind, template.meta, 0)
+        # As a node does with `loan`: the message is made of the borrowed array.
+        kind, meta = encode_meta(RuntimeData("tensor", np.asarray(memoryview(loan))))
+        self._writer.commit(loan, kind, meta, 0)
 
     def receive(self) -> Array:
         lease = self._next()
@@ -88,7 +89,8 @@ class RawRinglineTransport(RinglineTransport):
     name = "ringline (raw bytes)"
 
     def send(self, array: Array) -> None:
-        self._writer.send(array, 6, b"", 0)
+        payload: Any = array
+        self._writer.send(payload, 6, b"", 0)
 
     def send_in_place(self, size: int, head: bytes) -> None:
         loan = self._writer.loan(size)
@@ -98,8 +100,3 @@ class RawRinglineTransport(RinglineTransport):
     def receive(self) -> Array:
         self._held = self._next()
         return np.frombuffer(self._held, np.uint8)
-
-
-def _shape_of(size: int) -> Array:
-    """Return an array of this size that takes no memory: only its shape and dtype are used."""
-    return np.broadcast_to(np.uint8(0), (min(size, LARGEST),))
