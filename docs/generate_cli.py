@@ -38,6 +38,7 @@ SHAPES: Final[dict[str, tuple[type, ...]]] = {
         shapes.StatsLine,
         shapes.MomentLine,
         shapes.TextLine,
+        shapes.ExitLine,
         shapes.NoticeLine,
     ),
     "validate": (shapes.ValidateShape,),

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ringline.cli import bench, doctor, graph, new, nodes, plan, recv, run, send, top, validate
+from ringline.cli.console import epilog
 from ringline.cli.failure import sentence
 from ringline.errors import RinglineError
 
@@ -59,7 +60,7 @@ def root(
 
 
 for _module in (run, validate, plan, graph, nodes, top, send, recv, doctor):
-    app.command(_module.NAME, epilog=_module.EXAMPLE)(_module.command)
+    app.command(_module.NAME, epilog=epilog(*_module.EXAMPLES))(_module.command)
 app.add_typer(new.app, name="new")
 app.add_typer(bench.app, name="bench")
 

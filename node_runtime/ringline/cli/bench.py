@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ringline.cli.console import console, human_bytes, human_seconds, print_json, table
+from ringline.cli.console import console, epilog, human_bytes, human_seconds, print_json, table
 from ringline.cli.shapes import BenchRowShape, BenchShape, TimesShape
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def root() -> None:
     """Measure this machine; compare figures only with others of the same machine."""
 
 
-@app.command("latency", epilog="Example: ringline bench latency --hops 3 --json")
+@app.command("latency", epilog=epilog("ringline bench latency --hops 3 --json"))
 def latency(
     hops: Annotated[int, typer.Option("--hops", metavar="N", min=1, max=16, help="Nodes in the chain.")] = 1,
     size: Annotated[int, typer.Option("--bytes", metavar="N", min=1, help="Payload.")] = SIZES[0],
@@ -50,7 +50,7 @@ def latency(
     _show("latency", rows, as_json=as_json)
 
 
-@app.command("transfer", epilog="Example: ringline bench transfer --bytes 10485760")
+@app.command("transfer", epilog=epilog("ringline bench transfer --bytes 10485760"))
 def transfer(
     sizes: Annotated[
         list[int] | None, typer.Option("--bytes", metavar="N", min=1, help="Payload; may be repeated.")
@@ -68,7 +68,7 @@ def transfer(
     _show("transfer", rows, as_json=as_json)
 
 
-@app.command("spawn", epilog="Example: ringline bench spawn --nodes 4 --count 3")
+@app.command("spawn", epilog=epilog("ringline bench spawn --nodes 4 --count 3"))
 def spawn(
     nodes: Annotated[int, typer.Option("--nodes", metavar="N", min=1, max=16, help="Nodes of the session.")] = 4,
     count: CountOption = 5,
@@ -83,7 +83,7 @@ def spawn(
     _show("spawn", rows, as_json=as_json)
 
 
-@app.command("node", epilog="Example: ringline bench node resample --set rate=16000 --input speech.wav")
+@app.command("node", epilog=epilog("ringline bench node resample --set rate=16000 --input speech.wav"))
 def node(
     node_type: Annotated[str, typer.Argument(metavar="TYPE", help="A node type, or module:Class.")],
     *,

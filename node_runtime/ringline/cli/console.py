@@ -67,3 +67,8 @@ def human_seconds(seconds: float) -> str:
         if abs(seconds) * factor < 1000:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def epilog(*examples: str) -> str:
+    """Return what stands below a command's options: its examples, a line each."""
+    return "\n\n".join(("Example:" if len(examples) == 1 else "Examples:", *examples))

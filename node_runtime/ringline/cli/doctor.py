@@ -17,7 +17,7 @@ from ringline.cli.shapes import CheckShape, DoctorShape
 from ringline.names import MAX_NODES
 
 NAME = "doctor"
-EXAMPLE = "Example: ringline doctor --json"
+EXAMPLES = ("ringline doctor --json",)
 
 State = Literal["ok", "warn", "fail"]
 

@@ -11,7 +11,7 @@ import typer
 from ringline.cli.manifests import PipelineOption, choose_pipeline
 
 NAME = "graph"
-EXAMPLE = "Example: ringline graph voice.yaml --format mermaid"
+EXAMPLES = ("ringline graph voice.yaml --format mermaid",)
 
 
 class Format(StrEnum):

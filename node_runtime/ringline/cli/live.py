@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ringline.cli.console import console, human_seconds
 from ringline.cli.shapes import (
+    ExitLine,
     MomentLine,
     NodeShape,
     NoticeLine,
@@ -16,7 +17,7 @@ from ringline.cli.shapes import (
     TextLine,
 )
 from ringline.cli.stats import Rates, channel_table, node_table
-from ringline.cli.views import moment_text, print_summary
+from ringline.cli.views import exit_text, moment_text, print_summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +52,10 @@ class LiveView:
 
     def log(self, node: str, line: str) -> None:
         self._say(f"{node} | {line}")
+
+    def exit(self, line: ExitLine) -> None:
+        if not line["expected"]:
+            self._say(exit_text(line))
 
     def notice(self, line: NoticeLine) -> None:
         self._say(line["message"])

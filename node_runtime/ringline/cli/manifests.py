@@ -125,6 +125,7 @@ def settings_for(pipeline: MediaPipeline, config: Path | None, overrides: Mappin
     return resolve_settings(
         file=config or find_settings_file(Path.cwd()),
         manifest=runtime_section(pipeline),
+        manifest_folder=pipeline.source.folder,
         environ=os.environ,
         overrides=_by_field(overrides),
     )

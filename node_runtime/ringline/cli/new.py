@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from ringline.cli.console import epilog
 from ringline.cli.templates import render
 from ringline.errors import RinglineError
 
 app = typer.Typer(help="Begin something new from a template.", no_args_is_help=True)
 
-EXAMPLE = "Example: ringline new node loudness --directory nodes"
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
@@ -23,7 +23,7 @@ def root() -> None:
     """Begin something new from a template."""
 
 
-@app.command("node", epilog=EXAMPLE)
+@app.command("node", epilog=epilog("ringline new node loudness --directory nodes"))
 def node(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The node type's name, such as loudness.")],
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Where to write the files.")] = Path(),

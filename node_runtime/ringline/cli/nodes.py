@@ -14,7 +14,11 @@ from ringline.cli.extras import EXTRAS, how_to_install, missing
 from ringline.cli.shapes import NodeTypeShape
 
 NAME = "nodes"
-EXAMPLE = "Examples: ringline nodes\n\nringline nodes energy_vad\n\nringline nodes my_module:MyNode"
+EXAMPLES = (
+    "ringline nodes",
+    "ringline nodes energy_vad",
+    "ringline nodes my_module:MyNode",
+)
 
 Catalog = Mapping[str, Mapping[str, Any]]
 OWN: Final = ""

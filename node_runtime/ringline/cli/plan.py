@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ringline.graph.plan import NodePlan, SessionPlan
 
 NAME = "plan"
-EXAMPLE = "Example: ringline plan voice.yaml --set runtime.shmSize=512Mi"
+EXAMPLES = ("ringline plan voice.yaml --set runtime.shmSize=512Mi",)
 
 
 def command(

@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 NAME = "recv"
-EXAMPLE = "Examples: ringline recv --session voice-7 speaker -o answer.wav\n\nringline recv -s chat text"
+EXAMPLES = (
+    "ringline recv --session voice-7 speaker --output answer.wav",
+    "ringline recv --session chat text",
+)
 
 
 def command(

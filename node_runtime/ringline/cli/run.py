@@ -20,6 +20,7 @@ from ringline.cli.manifests import (
     parse_overrides,
     settings_for,
 )
+from ringline.errors import ManifestError
 
 if TYPE_CHECKING:
     from ringline.cli.running import RunOptions
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from ringline.cli.views import View
 
 NAME = "run"
-EXAMPLE = (
-    "Examples: ringline run voice.yaml --input microphone=question.wav --output speaker=answer.wav --timeline · "
-    "ringline run video.yaml --duration 10 --json"
+EXAMPLES = (
+    "ringline run voice.yaml --input microphone=question.wav --output speaker=answer.wav --timeline",
+    "ringline run video.yaml --duration 10 --json",
 )
 
 
@@ -112,9 +113,13 @@ def command(
     """
     from ringline.cli.moments import tapped_ports, with_taps
     from ringline.cli.running import RunOptions
+    from ringline.graph.local import check_paths
 
     overrides = parse_overrides(override)
     document = overridden(choose_pipeline(manifest, pipeline), overrides)
+    missing = check_paths(document)
+    if missing:
+        raise ManifestError(missing, str(manifest))
     settings = settings_for(document, config, overrides.runtime)
     taps: dict[str, str] = {}
     if timeline:

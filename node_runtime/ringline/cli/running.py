@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from ringline.cli.failure import sentence
 from ringline.cli.feeds import Feed
 from ringline.cli.interrupts import Interrupts
+from ringline.cli.logs import shown_in
 from ringline.cli.media import Writer, open_writer
 from ringline.cli.moments import Timeline
 from ringline.cli.shapes import (
@@ -76,7 +77,8 @@ async def execute(options: RunOptions, view: View) -> SummaryShape:
     )
     history = RestartHistory(policy)
     attempts = 0
-    with Interrupts(lambda: view.notice(_notice("ending the session; Ctrl-C again ends it at once"))) as interrupts:
+    asked = _notice("ending the session; Ctrl-C again ends it at once")
+    with shown_in(view), Interrupts(lambda: view.notice(asked)) as interrupts:
         while True:
             attempts += 1
             summary = await Attempt(options, view, interrupts).run(attempts)
@@ -284,7 +286,14 @@ class Attempt:
 
     async def _end(self) -> None:
         """Close everything, whatever happened; at once if Ctrl-C came twice."""
-        await self._collect()
+        try:
+            await self._collect()
+        finally:
+            await self._close()
+        status = await self._session.get_status()
+        self._nodes = {name: node_shape(node) for name, node in status.nodes.items()}
+
+    async def _close(self) -> None:
         closing = asyncio.create_task(self._session.cleanup(), name="cleanup")
         try:
             if self._interrupts.at_once:
@@ -298,8 +307,6 @@ class Attempt:
         finally:
             for writer in self._writers.values():
                 writer.close()
-        status = await self._session.get_status()
-        self._nodes = {name: node_shape(node) for name, node in status.nodes.items()}
 
     def _summary(self, number: int, result: Result, error: str | None, ended: float) -> SummaryShape:
         options = self._options

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 NAME = "send"
-EXAMPLE = (
-    "Examples: ringline send --session voice-7 microphone question.wav · echo hello | ringline send -s chat text -"
+EXAMPLES = (
+    "ringline send --session voice-7 microphone question.wav",
+    "echo hello | ringline send --session chat text -",
 )
 
 

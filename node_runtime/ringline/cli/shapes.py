@@ -113,7 +113,7 @@ class EndShape(TypedDict):
 class ProgressLine(TypedDict):
     """A line of `ringline run --json` while nodes start."""
 
-    event: Annotated[Literal["progress"], ""]
+    event: Annotated[Literal["progress"], "which line this is"]
     node: Annotated[str, "the node's name"]
     status: Annotated[str, "starting, loading, connecting, ready or failed"]
     progress: Annotated[float, "0..1"]
@@ -123,7 +123,7 @@ class ProgressLine(TypedDict):
 class StartedLine(TypedDict):
     """A line of `ringline run --json`: the session runs."""
 
-    event: Annotated[Literal["started"], ""]
+    event: Annotated[Literal["started"], "which line this is"]
     session_id: Annotated[str, "the session's id"]
     directory: Annotated[str | None, "its session directory, or null with the inline executor"]
     seconds: Annotated[float, "from the command to all nodes ready"]
@@ -132,7 +132,7 @@ class StartedLine(TypedDict):
 class StatsLine(TypedDict):
     """A line of `ringline run --json`, every `--interval` seconds."""
 
-    event: Annotated[Literal["stats"], ""]
+    event: Annotated[Literal["stats"], "which line this is"]
     elapsed_seconds: Annotated[float, "since the session started"]
     nodes: Annotated[dict[str, NodeShape], "by node"]
     channels: Annotated[dict[str, ChannelShape], "by channel"]
@@ -141,28 +141,44 @@ class StatsLine(TypedDict):
 class MomentLine(MomentShape):
     """A line of `ringline run --json --timeline`."""
 
-    event: Annotated[Literal["moment"], ""]
+    event: Annotated[Literal["moment"], "which line this is"]
 
 
 class TextLine(TypedDict):
     """A line of `ringline run --json`: a text message of a session output that goes to no file."""
 
-    event: Annotated[Literal["output"], ""]
+    event: Annotated[Literal["output"], "which line this is"]
     output: Annotated[str, "the session output"]
     text: Annotated[str, "the message"]
+
+
+class ExitLine(TypedDict):
+    """A line of `ringline run --json`: a node's process has ended, in order or not."""
+
+    event: Annotated[Literal["exit"], "which line this is"]
+    node: Annotated[str, "the node's name"]
+    epoch: Annotated[int, "its incarnation"]
+    pid: Annotated[int, "process id"]
+    exit_code: Annotated[int, "128 + signal when killed"]
+    signal: Annotated[str | None, "name of the signal that killed it, or null"]
+    reason: Annotated[str, "one word, such as Completed, Error, OOMKilled"]
+    expected: Annotated[bool, "false for a crash"]
+    message: Annotated[str, "one sentence"]
+    max_rss_bytes: Annotated[int, "the most memory that it had, shared pages counted"]
+    cpu_seconds: Annotated[float, "processor time that it used"]
 
 
 class NoticeLine(TypedDict):
     """A line of `ringline run --json`: something worth knowing, such as a restart."""
 
-    event: Annotated[Literal["notice"], ""]
+    event: Annotated[Literal["notice"], "which line this is"]
     message: Annotated[str, "one sentence"]
 
 
 class SummaryShape(TypedDict):
     """The last line of `ringline run --json`."""
 
-    event: Annotated[Literal["summary"], ""]
+    event: Annotated[Literal["summary"], "which line this is"]
     session_id: Annotated[str, "the session's id"]
     pipeline: Annotated[str, "metadata.name"]
     result: Annotated[str, "ended, interrupted, duration or failed"]

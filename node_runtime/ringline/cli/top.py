@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from ringline.shm import NodeStats
 
 NAME = "top"
-EXAMPLE = "Examples: ringline top\n\nringline top --once --json"
+EXAMPLES = (
+    "ringline top",
+    "ringline top --once --json",
+)
 
 
 def command(

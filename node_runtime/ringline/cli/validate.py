@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ringline.graph.model import MediaPipeline
 
 NAME = "validate"
-EXAMPLE = "Example: ringline validate examples/*/pipeline.yaml"
+EXAMPLES = ("ringline validate examples/*/pipeline.yaml",)
 
 
 def command(
@@ -40,6 +40,7 @@ def command(
 
 def check_file(file: Path) -> tuple[list[MediaPipeline], list[ProblemShape]]:
     """Return the documents of a file that are sound, and the problems of the others."""
+    from ringline.graph.local import check_paths
     from ringline.graph.manifest import read_manifest
     from ringline.graph.validate import validate
 
@@ -52,7 +53,7 @@ def check_file(file: Path) -> tuple[list[MediaPipeline], list[ProblemShape]]:
     sound: list[MediaPipeline] = []
     problems: list[ProblemShape] = []
     for document in documents:
-        wrong = validate(document)
+        wrong = [*validate(document), *check_paths(document)]
         problems += [_shape(file, document.metadata.name, problem) for problem in wrong]
         sound += [] if wrong else [document]
     return sound, problems

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ringline.cli.console import console, human_bytes, human_seconds, print_json_line, table
 from ringline.cli.moments import since_speech
 from ringline.cli.shapes import (
+    ExitLine,
     MomentLine,
     MomentShape,
     NoticeLine,
@@ -32,6 +33,7 @@ class View(Protocol):
 
     def progress(self, line: ProgressLine) -> None: ...
     def log(self, node: str, line: str) -> None: ...
+    def exit(self, line: ExitLine) -> None: ...
     def notice(self, line: NoticeLine) -> None: ...
     def started(self, line: StartedLine) -> None: ...
     def stats(self, line: StatsLine) -> None: ...
@@ -49,6 +51,9 @@ class JsonView:
 
     def log(self, node: str, line: str) -> None:
         print_log(node, line)
+
+    def exit(self, line: ExitLine) -> None:
+        print_json_line(line)
 
     def notice(self, line: NoticeLine) -> None:
         print_json_line(line)
@@ -81,6 +86,9 @@ class PlainView:
     def log(self, node: str, line: str) -> None:
         print_log(node, line)
 
+    def exit(self, line: ExitLine) -> None:
+        print(exit_text(line), flush=True)
+
     def notice(self, line: NoticeLine) -> None:
         print(line["message"], file=sys.stderr, flush=True)
 
@@ -111,6 +119,12 @@ def print_log(node: str, line: str) -> None:
 def progress_text(line: ProgressLine) -> str:
     """Write a step of a node's start."""
     return f"{line['node']}: {line['status']} {line['progress']:.0%} {line['message']}".rstrip()
+
+
+def exit_text(line: ExitLine) -> str:
+    """Write the end of a process; of a crash the whole sentence."""
+    text = f"{line['node']}: exited with code {line['exit_code']} ({line['reason']})"
+    return text if line["expected"] else f"{text}: {line['message']}"
 
 
 def moment_text(moment: MomentShape) -> str:

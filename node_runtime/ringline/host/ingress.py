@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -50,15 +51,21 @@ class Ingress:
         self._max_message_bytes = max_message_bytes
         self._fed: set[str] = set()
         self._clients: set[asyncio.Task[Any]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._accepting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Ingress:
-        self._server = await asyncio.start_unix_server(self._client, self.path)
+        self._listener.bind(str(self.path))
+        self._listener.listen(MAX_CLIENTS)
+        self._accepting = asyncio.create_task(self._accept(), name="ingress-accept")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            # Waiting for it also lets a client that was accepted in the very last moment begin, hence end in order.
+            await asyncio.gather(self._accepting, return_exceptions=True)
+        self._listener.close()
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -77,10 +84,17 @@ class Ingress:
         finally:
             self._fed.discard(name)
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
+    async def _accept(self) -> None:
+        # Not asyncio.start_unix_server: closing it in the moment of a connection leaves that one open for ever.
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(self._listener)
+            task = loop.create_task(self._client(connection), name="ingress-client")
+            self._clients.add(task)
+            task.add_done_callback(self._clients.discard)
+
+    async def _client(self, connection: socket.socket) -> None:
+        reader, writer = await _streams(connection)
         try:
             if len(self._clients) > MAX_CLIENTS:
                 raise SessionError(f"{MAX_CLIENTS} clients are connected already")
@@ -90,7 +104,6 @@ class Ingress:
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client has gone, or the session ends: both are ordinary
         finally:
-            self._clients.discard(task)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,6 +162,14 @@ class Ingress:
             outlet.leave(listener)
             gone.cancel()
             ended.cancel()
+
+
+async def _streams(connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def _end() -> list[Any]:

@@ -1,0 +1,65 @@
+"""`ringline validate`: every problem of every file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.helpers.cli import BROKEN, PASS, TONE, VOICE, Cli, write
+
+
+def test_a_sound_manifest_is_ok(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", write(tmp_path, VOICE))
+    assert outcome.code == 0
+    assert outcome.out == f"{tmp_path}/pipeline.yaml: voice: ok (4 nodes, 3 channels)\n"
+
+
+def test_all_problems_of_a_file_are_printed_not_only_the_first(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", write(tmp_path, BROKEN))
+    assert outcome.code == 1
+    lines = outcome.out.splitlines()
+    for place in (
+        "spec.channels[0].capacity",
+        "spec.channels[0].to",
+        "spec.channels[1].to",
+        "spec.nodes[0].config.hangover",
+    ):
+        assert [line for line in lines if place in line], place
+    assert all(line.startswith(f"{tmp_path}/pipeline.yaml: ") for line in lines)
+
+
+def test_several_files_are_all_checked(cli: Cli, tmp_path: Path) -> None:
+    good, bad, absent = write(tmp_path, TONE), write(tmp_path, BROKEN, "broken.yaml"), tmp_path / "absent.yaml"
+    outcome = cli("validate", bad, good, absent)
+    assert outcome.code == 1
+    assert "broken.yaml: " in outcome.out
+    assert "absent.yaml: " in outcome.out
+    assert f"{good}: tone: ok" in outcome.out
+
+
+def test_several_documents_of_one_file_are_named(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", write(tmp_path, f"{TONE}---\n{PASS}"))
+    assert outcome.code == 0
+    assert "tone: ok (3 nodes, 2 channels)" in outcome.out
+    assert "pass: ok (1 nodes, 0 channels)" in outcome.out
+
+
+def test_a_folder_that_does_not_exist_is_found_here(cli: Cli, tmp_path: Path) -> None:
+    text = TONE.replace("type: gain,", "type: gain, python: {extraPaths: [nowhere]},")
+    outcome = cli("validate", write(tmp_path, text))
+    assert outcome.code == 1
+    assert "nowhere" in outcome.out
+
+
+def test_json_lists_pipelines_and_problems(cli: Cli, tmp_path: Path) -> None:
+    good, bad = write(tmp_path, TONE), write(tmp_path, BROKEN, "broken.yaml")
+    outcome = cli("validate", good, bad, "--json")
+    assert outcome.code == 1
+    assert outcome.json["ok"] is False
+    assert outcome.json["pipelines"] == ["tone"]
+    assert {problem["file"] for problem in outcome.json["problems"]} == {str(bad)}
+    assert all(problem["place"] and problem["message"] for problem in outcome.json["problems"])
+
+
+def test_json_of_sound_files_is_ok(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", "--json", write(tmp_path, VOICE))
+    assert (outcome.code, outcome.json) == (0, {"ok": True, "pipelines": ["voice"], "problems": []})
