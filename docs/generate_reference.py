@@ -50,6 +50,7 @@ PAGES = (
             "ringline.host.status.NodeStatus",
             "ringline.host.status.SessionMetrics",
             "ringline.host.exits.ExitRecord",
+            "ringline.shm.stats.ChannelStats",
         ),
     ),
     Page(
@@ -226,9 +227,11 @@ def render_class(found: Any) -> Iterator[str]:
     yield fence(signature(found, found.name), "python") if found.parameters and not is_enumeration(found) else ""
     yield prose(text_of(found))
     bases = [str(base) for base in found.bases if str(base) not in ("Enum", "str", "Protocol", "BaseModel")]
-    yield f"It has everything of `{'`, `'.join(bases)}`, and:" if bases else ""
+    yield f"It has everything of `{'`, `'.join(bases)}`." if bases else ""
     members = [member for name, member in found.members.items() if not name.startswith("_") and not member.is_alias]
-    attributes = [f"- `{m.name}`{annotated(m)}{described(m)}" for m in members if m.is_attribute and shown(m)]
+    told = {parameter.name for parameter in found.parameters if not is_enumeration(found)}
+    listed = [m for m in members if m.is_attribute and shown(m) and (m.docstring or m.name not in told)]
+    attributes = [f"- `{m.name}`{annotated(m)}{described(m)}" for m in listed]
     yield "\n".join(attributes)
     for member in members:
         if member.is_function:
