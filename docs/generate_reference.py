@@ -288,7 +288,8 @@ def parameter_words(parameters: Iterable[Any]) -> Iterator[str]:
         )
         annotation = f": {parameter.annotation}" if parameter.annotation else ""
         space = " " if annotation else ""
-        value = f"{space}={space}{parameter.default}" if parameter.default is not None and not stars else ""
+        default = "…" if "lambda" in str(parameter.default) else parameter.default
+        value = f"{space}={space}{default}" if default is not None and not stars else ""
         yield f"{stars}{parameter.name}{annotation}{value}"
 
 

@@ -96,3 +96,16 @@ def test_text_files_end_with_one_newline_and_have_no_tabs_in_python() -> None:
     guilty = [name_of(path) for path in TEXT if path.stat().st_size and not path.read_bytes().endswith(b"\n")]
     guilty += [name_of(path) for path in PYTHON if b"\t" in path.read_bytes()]
     assert guilty == []
+
+
+def test_no_file_refers_to_a_list_that_a_reader_does_not_have() -> None:
+    """Numbers of requirements mean nothing here; the steps of the shared-memory protocol are named alike, in its own folder."""
+    code = re.compile(r"\b[RFJNXYZ]\d{1,2}\b")
+    others = [path for path in TEXT if "shm" not in name_of(path) and path.name not in ("LICENSE", "constraints.txt")]
+    guilty = [
+        f"{name_of(path)}:{number}"
+        for path in others
+        for number, line in enumerate(lines(path), 1)
+        if code.search(line)
+    ]
+    assert guilty == []
