@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ringline import names as agreed
 from ringline.control.link import ControlLink
 from ringline.control.messages import Message, MessageType
 from ringline.errors import Fenced, NodeError
+from ringline.graph.layout import ChannelPlan
 from ringline.graph.nodeconfig import NodeConfig, NodePlan
 from ringline.node import exits, logs, signals
 from ringline.node.base import MultiprocessNode, SourceNode, create
@@ -125,9 +127,10 @@ class Runner:
     def _connect(self, node: MultiprocessNode) -> None:
         plan, session = self._plan, self._identity.session_id
         channels = self._config.channels
+        inputs = expected_inputs(node, {port: channels[name] for port, name in plan.inputs.items()})
         check_ports(
             node,
-            {port: channels[name].kind for port, name in plan.inputs.items()},
+            {port: channel.kind for port, channel in inputs.items()},
             {port: channels[names[0]].kind for port, names in plan.outputs.items() if names},
         )
         self._arena = arena = Arena.attach(self._identity.directory, self._identity.node)
@@ -233,3 +236,13 @@ class Runner:
                 self._metrics = numbers
                 self._link.send(Message(MessageType.METRICS, numbers))
         return self._watchdog.tick()
+
+
+def expected_inputs(node: MultiprocessNode, connected: Mapping[str, ChannelPlan]) -> dict[str, ChannelPlan]:
+    """Give the connected inputs without one that a source can't have meant.
+
+    A plan does not know an author's classes: what it takes for a node without an input is given one of the session's.
+    """
+    if isinstance(node, SourceNode):
+        return {port: channel for port, channel in connected.items() if channel.producer != agreed.HOST}
+    return dict(connected)

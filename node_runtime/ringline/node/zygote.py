@@ -73,6 +73,9 @@ class Zygote:
         """Wait for something and handle it."""
         self._watch_writing()
         for key, _ in self._selector.select(timeout_s):
+            now = self._selector.get_map().get(key.fd)
+            if now is None or now.data is not key.data:
+                continue  # an earlier one of this turn reported an exit and closed this stream
             handler: Callable[[], None] = key.data
             handler()
         if self._outlet.waiting:
@@ -167,7 +170,8 @@ class Zygote:
 
     def _pumping(self, pump: Pump) -> Callable[[], None]:
         def pumping() -> None:
-            if not pump.pump(self._outlet):
+            # A reap handled in the same turn may have closed it, and its number may be another's by now.
+            if not pump.closed and not pump.pump(self._outlet):
                 self._selector.unregister(pump.descriptor)
 
         return pumping
