@@ -31,7 +31,9 @@ from ringline.host.exits import ExitRecord
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
 from ringline.metrics.server import MetricsServer
 from ringline.names import session_id_problem
-from ringline.node.catalog import entry
+from ringline.node.base import MultiprocessNode
+from ringline.node.catalog import entry as catalog_entry
+from ringline.node.declared import declared_types
 from ringline.node.discovery import box_entry
 from ringline.node.registry import registered
 from ringline.settings import RuntimeConfig, find_settings_file, resolve_settings
@@ -304,18 +306,24 @@ def _planned(pipeline: Pipeline | MediaPipeline, config: RuntimeConfig | None) -
         environ=os.environ,
         overrides=config,
     )
-    # Classes that this program registered count with their ports, as those in the box do.
-    own = {name: entry(cls) for name, cls in registered().items() if box_entry(name) is None}
+    # The application's own classes count with their ports, as those in the box do.
+    folders = [*settings.extra_paths, *(path for node in model.spec.nodes for path in node.python.extra_paths)]
+    known = {name: _entry(cls) for name, cls in registered().items()}
+    own = {name: entry for name, entry in (declared_types(folders) | known).items() if box_entry(name) is None}
     return make_plan(model, settings, {**load_catalog(), **own})
 
 
+def _entry(cls: type[MultiprocessNode]) -> dict[str, Any]:
+    """Give a class' catalog entry; one without a `Config` takes any configuration."""
+    found = catalog_entry(cls)
+    if cls.Config is None:
+        del found["config"]
+    return found
+
+
 def _executor(plan: SessionPlan) -> str:
-    kinds = {node.executor for node in plan.nodes}
-    if "inline" not in kinds:
-        return "process"
-    if kinds == {"inline"}:
-        return "inline"
-    raise SessionError("executor 'inline' runs a whole session; give it to every node or to none")
+    """Give the executor that all nodes share; the plan has checked that they do."""
+    return "inline" if any(node.executor == "inline" for node in plan.nodes) else "process"
 
 
 def _print_line(node: str, _stream: str, line: str) -> None:

@@ -146,6 +146,8 @@ class Crew:
         if not member.alive or member.handle is None:
             return
         await member.handle.send_message(Message(MessageType.START, {}))
+        if member.state == "ready":
+            member.state = "running"
         await member.handle.start_health_check()
 
     def unhealthy(self, member: Member) -> None:

@@ -18,6 +18,7 @@ from ringline.host.inline_channel import Bell, InlineChannel
 from ringline.node.base import MultiprocessNode, SourceNode, create
 from ringline.node.outputs import OutputPorts, check_ports, each, is_stream, messages
 from ringline.node.registry import resolve
+from ringline.node.runner import expected_inputs
 
 
 class InlineNode:
@@ -55,7 +56,8 @@ class InlineNode:
         """Find the class, make the node and initialize it."""
         self._on_progress("loading", 0.0, "")
         node = create(resolve(node_type, **where), self.name, config)
-        kinds = {port: channel.plan.kind for port, channel in self._inputs.items()}
+        inputs = expected_inputs(node, {port: channel.plan for port, channel in self._inputs.items()})
+        kinds = {port: channel.kind for port, channel in inputs.items()}
         check_ports(node, kinds, {port: found[0].plan.kind for port, found in self._outputs.items() if found})
         node._attach(self, tuple(self._inputs), tuple(self._outputs))  # noqa: SLF001  (the runner's other half)
         self._node, self._routes = node, OutputPorts(node, tuple(self._outputs))

@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from ringline.errors import InitTimeout
+from ringline.control.messages import Message, MessageType
+from ringline.errors import InitTimeout, SessionError
 from ringline.graph.plan import NodePlan
 from ringline.host.exits import TAIL_LINES, Circumstances, ExitRecord
 from ringline.host.handle import NodeHandle
 from ringline.host.restart import RestartHistory, RestartPolicy
 from ringline.host.status import NodeStatus, Progress
+
+PARAMETERS_PATIENCE_S: Final = 30.0
+"""A node takes parameters between two messages; `process` may take its time."""
 
 
 class ZygoteProcess:
@@ -101,6 +105,20 @@ class Member:
         self.state = "stopped" if record.expected else "failed"
         if self.process is not None:
             self.process.finish(record.exit_code)
+
+    async def take_parameters(self, values: Mapping[str, Any]) -> None:
+        """Give the node new parameters; returns when its `on_parameters` has. Raises `SessionError` if it refuses."""
+        if self.handle is None or not self.alive:
+            raise SessionError(f"node '{self.name}' is not running; it can't take parameters")
+        try:
+            message = Message(MessageType.CONFIG_UPDATE, {"parameters": dict(values)})
+            answer = await self.handle.request(message, PARAMETERS_PATIENCE_S)
+        except TimeoutError:
+            raise SessionError(f"node '{self.name}' is busy and has not taken its parameters yet") from None
+        except RuntimeError as error:
+            raise SessionError(f"node '{self.name}' has ended before it took its parameters") from error
+        if not answer.payload.get("ok", True):
+            raise SessionError(f"node '{self.name}' refused its parameters: {answer.payload.get('error')}")
 
     def progressed(self, payload: Mapping[str, Any]) -> Progress:
         """Take a PROGRESS event; an absent field keeps its value."""

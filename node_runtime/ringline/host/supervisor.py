@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ringline.control.link import ControlServer
-from ringline.control.messages import Message, MessageType
 from ringline.data import RuntimeData
 from ringline.errors import SessionClosedError, SessionError
 from ringline.graph.layout import ChannelPlan
@@ -144,9 +143,7 @@ class Supervisor:
 
     async def parameters(self, node: str, values: dict[str, Any]) -> None:
         self._check()
-        handle = self._crew.members[node].handle
-        if handle is not None and handle.is_alive:
-            await handle.send_message(Message(MessageType.CONFIG_UPDATE, {"parameters": values}))
+        await self._crew.members[node].take_parameters(values)
 
     # -- what it shows ---------------------------------------------------------------------------------------------
 
