@@ -49,13 +49,13 @@ def sentence(error: Mapping[str, Any], known_fields: Iterable[str] = ()) -> str:
     if kind == "missing":
         return "is missing; it is required"
     if value is None:
-        return "is null; leave the field out instead"
+        return "is null; give it a value or leave the field out"
     if kind == "value_error":
         return str(context["error"])
     if kind in _EXPECTED:
         return f"must be {_EXPECTED[kind]}, not {shown(value)}"
     if kind in _WORDED:
-        return _WORDED[kind].format(value=shown(value), **context)
+        return _WORDED[kind].format(value=shown(value), **{name: _tidy(bound) for name, bound in context.items()})
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(value)}"
 
 
@@ -76,6 +76,7 @@ _EXPECTED: Final = {
     "model_type": "a mapping of fields",
     "model_attributes_type": "a mapping of fields",
     "path_type": "a path",
+    "is_instance_of": "a path",
 }
 _WORDED: Final = {
     "literal_error": "{value} is not allowed; write {expected}",
@@ -88,6 +89,10 @@ _WORDED: Final = {
     "string_too_short": "is empty",
     "string_pattern_mismatch": "{value} does not have the form {pattern}",
 }
+
+
+def _tidy(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _plain(name: str) -> str:

@@ -43,6 +43,7 @@ class Draft:
     inputs: Sequence[tuple[str, InputSpec]]
     outputs: Sequence[tuple[str, OutputSpec]]
     ghosts: frozenset[str] = frozenset()
+    complete: bool = True
 
     def flows(self) -> Iterator[tuple[str, FlowSpec]]:
         """Channels, inputs and outputs with their places."""
@@ -53,7 +54,9 @@ class Draft:
 
 def whole(pipeline: MediaPipeline) -> Draft:
     """Wrap a resource that its models accepted."""
-    return _draft(pipeline, {name: list(range(len(getattr(pipeline.spec, name)))) for name in _LISTS}, frozenset())
+    return _draft(
+        pipeline, {name: list(range(len(getattr(pipeline.spec, name)))) for name in _LISTS}, frozenset(), complete=True
+    )
 
 
 def draft_of(manifest: Mapping[str, Any]) -> tuple[Draft | None, list[Problem]]:
@@ -62,20 +65,24 @@ def draft_of(manifest: Mapping[str, Any]) -> tuple[Draft | None, list[Problem]]:
     problems = [*_header(manifest), *nulls.values()]
     cleaned = _without_nulls(manifest) | {"apiVersion": API_VERSION, "kind": "MediaPipeline"}
     try:
-        return whole(MediaPipeline.model_validate(cleaned)), problems
+        draft = whole(MediaPipeline.model_validate(cleaned))
     except ValidationError as error:
         entries = error.errors()
+    else:
+        return (None if "spec.nodes" in nulls else draft), problems
     problems += [found for found in map(_problem, entries) if found.place not in nulls]
     if any(entry["loc"] in (("spec",), ("spec", "nodes")) and entry["type"] != "too_long" for entry in entries):
         return None, problems  # without nodes, everything else would look wrong
     pruned, kept, ghosts = _prune(cleaned, [entry["loc"] for entry in entries])
     try:
-        return _draft(MediaPipeline.model_validate(pruned), kept, ghosts), problems
+        return _draft(MediaPipeline.model_validate(pruned), kept, ghosts, complete=False), problems
     except ValidationError:
         return None, problems
 
 
-def _draft(pipeline: MediaPipeline, kept: Mapping[str, Sequence[int]], ghosts: frozenset[str]) -> Draft:
+def _draft(
+    pipeline: MediaPipeline, kept: Mapping[str, Sequence[int]], ghosts: frozenset[str], *, complete: bool
+) -> Draft:
     spec = pipeline.spec
     places = {name: [f"spec.{name}[{index}]" for index in kept[name]] for name in _LISTS}
     return Draft(
@@ -85,6 +92,7 @@ def _draft(pipeline: MediaPipeline, kept: Mapping[str, Sequence[int]], ghosts: f
         list(zip(places["inputs"], spec.inputs, strict=True)),
         list(zip(places["outputs"], spec.outputs, strict=True)),
         ghosts,
+        complete,
     )
 
 

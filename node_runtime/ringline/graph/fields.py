@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from ringline.names import MAX_NODE_NAME, node_name_problem, pipeline_name_problem
 from ringline.quantities import format_quantity, parse_quantity
+from ringline.wording import shown
 
 NODE_PATTERN: Final = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
@@ -117,6 +118,24 @@ EnvName = Annotated[str, _shape(_ENV, 128, "letters, digits and '_', not beginni
 _IMAGE: Final = r"[A-Za-z0-9][-A-Za-z0-9._:/@]*"
 ImageName = Annotated[str, _shape(_IMAGE, 512, "an image like registry/name:tag"), _schema(_IMAGE, 512)]
 Text = Annotated[str, Field(max_length=1024), _checked(_plain_text)]
+
+
+def _amount(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"must be a quantity like 500m or 256Mi, not {shown(value)}")  # noqa: TRY004  (for pydantic)
+    return value
+
+
+Amount = Annotated[
+    str | int,
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**63 - 1}, {"type": "string", "maxLength": 32}],
+        }
+    ),
+]
 LongText = Annotated[str, Field(max_length=32768), _checked(_plain_text)]
 PathText = Annotated[str, Field(min_length=1, max_length=1024), _checked(_plain_text)]
 SubPath = Annotated[str, Field(max_length=1024), _checked(_relative)]
@@ -139,5 +158,10 @@ def byte_quantity(least: int, most: int) -> Any:
         BeforeValidator(parse_quantity),
         AfterValidator(bounds),
         PlainSerializer(format_quantity, return_type=str),
-        WithJsonSchema({"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        WithJsonSchema(
+            {
+                "x-kubernetes-int-or-string": True,
+                "anyOf": [{"type": "integer", "minimum": least, "maximum": most}, {"type": "string", "maxLength": 32}],
+            }
+        ),
     ]

@@ -106,8 +106,8 @@ def _is_other(value: Mapping[str, Any]) -> bool:
 
 
 def _all_problems(item: _Read) -> list[Problem]:
-    found = [*item.problems, *(draft_problems(item.draft, complete=not item.problems) if item.draft else ())]
-    return [item.source.locate(problem) for problem in found]
+    found = [*item.problems, *(draft_problems(item.draft) if item.draft else ())]
+    return sorted((item.source.locate(problem) for problem in found), key=lambda problem: problem.line)
 
 
 def _nothing(found: ManifestFile) -> Problem:

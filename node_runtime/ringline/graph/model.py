@@ -43,7 +43,9 @@ class ObjectMeta(Section):
     """At most 40 characters: session and pod names are made from it."""
     namespace: ObjectName | None = None
     labels: Labels = Field(default_factory=dict)
-    annotations: Annotated[dict[str, str], Field(max_length=64)] = Field(default_factory=dict)
+    annotations: Annotated[dict[str, Annotated[str, Field(max_length=1 << 18)]], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -153,15 +155,21 @@ class PipelineSpec(Section):
 
 
 class MediaPipeline(Section):
-    """The custom resource, as in a manifest. `source` remembers the file and the lines it came from."""
+    """The custom resource, as in a manifest; a `status` is the operator's and read over.
+
+    `source` remembers the file and the lines it came from.
+    """
 
     api_version: Literal["ringline.dev/v1alpha1"]
     kind: Literal["MediaPipeline"]
     metadata: ObjectMeta
     spec: PipelineSpec
-    status: FreeObject = Field(default_factory=dict, exclude=True)
-    """Written by the operator; read over here."""
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_status(cls, value: Any) -> Any:
+        return {key: item for key, item in value.items() if key != "status"} if isinstance(value, dict) else value
 
     @property
     def source(self) -> Source:

@@ -303,7 +303,7 @@ def _flow(
         overflow = "Block"
     given = {
         "capacity": capacity,
-        "overflow": to_pascal(overflow) if overflow else None,
+        "overflow": to_pascal(overflow) if overflow and overflow.islower() else overflow,
         "deadlineMilliseconds": deadline_ms,
         "blockTimeoutMilliseconds": block_timeout_ms,
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ringline.graph.fields import DataKey, FreeObject, Labels, MountPath, ObjectName, Section, SubPath, Text
+from ringline.graph.fields import Amount, DataKey, FreeObject, Labels, MountPath, ObjectName, Section, SubPath, Text
 from ringline.quantities import parse_cpu, parse_quantity
 
 CONFINED: Final = frozenset({
@@ -24,8 +24,8 @@ CONFINED: Final = frozenset({
 class Resources(Section):
     """Limits and requests, as in a container."""
 
-    limits: Annotated[dict[Text, str | int], Field(max_length=16)] = Field(default_factory=dict)
-    requests: Annotated[dict[Text, str | int], Field(max_length=16)] = Field(default_factory=dict)
+    limits: Annotated[dict[Text, Amount], Field(max_length=16)] = Field(default_factory=dict)
+    requests: Annotated[dict[Text, Amount], Field(max_length=16)] = Field(default_factory=dict)
 
     @field_validator("limits", "requests")
     @classmethod
@@ -56,7 +56,7 @@ class Toleration(Section):
     operator: Literal["Exists", "Equal"] = "Equal"
     value: Text = ""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-    toleration_seconds: int | None = Field(default=None, ge=0)
+    toleration_seconds: int | None = Field(default=None, ge=0, le=31_536_000)
 
 
 class ClaimSource(Section):

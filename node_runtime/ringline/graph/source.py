@@ -14,6 +14,7 @@ from typing import Final
 from ringline.errors import Problem
 
 Path = tuple[str | int, ...]
+_PLAIN_KEY: Final = re.compile(r"[-\w./]{1,80}", re.ASCII)
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -21,8 +22,19 @@ def place_of(path: Iterable[str | int]) -> str:
     """Write a path the way problems name it: ``("spec", "channels", 2, "to")`` → ``spec.channels[2].to``."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif not _PLAIN_KEY.fullmatch(step):
+            text += f"[{step[:80]!a}]"
+        else:
+            text += f".{step}" if text else step
     return text
+
+
+def below(place: str, path: Iterable[str | int]) -> str:
+    """Write the place of something inside a place."""
+    inner = place_of(path)
+    return f"{place}.{inner}" if inner and inner[0] != "[" else f"{place}{inner}"
 
 
 def path_of(place: str) -> Path:

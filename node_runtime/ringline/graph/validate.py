@@ -24,23 +24,23 @@ from ringline.settings import RuntimeConfig, resolve_settings
 def validate(
     pipeline: MediaPipeline, catalog: Catalog | None = None, settings: RuntimeConfig | None = None
 ) -> list[Problem]:
-    """Return every problem of a pipeline, in the order of the manifest's sections; empty if it can run.
+    """Return every problem of a pipeline, in the order of its file's lines if it has one; empty if it can run.
 
     `catalog` are the known node types (default: those in the box); `settings` what the budget is checked against
     (default: `spec.runtime` over the defaults).
     """
     problems = draft_problems(whole(pipeline), catalog, settings)
-    return [pipeline.source.locate(problem) for problem in problems]
+    return sorted((pipeline.source.locate(problem) for problem in problems), key=lambda problem: problem.line)
 
 
 def draft_problems(
-    draft: Draft, catalog: Catalog | None = None, settings: RuntimeConfig | None = None, *, complete: bool = True
+    draft: Draft, catalog: Catalog | None = None, settings: RuntimeConfig | None = None
 ) -> list[Problem]:
-    """Return the graph's problems as far as a resource is understood; of a `complete` one the budget's too."""
+    """Return the graph's problems as far as a resource is understood; of a complete and sound one the budget's."""
     catalog = load_catalog() if catalog is None else catalog
     wiring = wire(draft, catalog)
     found = list(graph_problems(draft, wiring, catalog))
-    if complete and not found:
+    if draft.complete and not found:
         found += _budget(draft.pipeline, wiring, settings)
     return found
 
@@ -53,7 +53,8 @@ def graph_problems(draft: Draft, wiring: Wiring, catalog: Catalog) -> Iterator[P
     yield from names.check_ends(wiring)
     yield from names.check_channels(wiring)
     yield from cycles.check_cycles(wiring)
-    yield from cycles.check_reach(draft, wiring)
+    if draft.complete:  # a channel that was left out may be what reaches a node
+        yield from cycles.check_reach(draft, wiring)
     yield from flows.check_flows(draft)
     yield from nodes.check_nodes(draft, catalog)
 

@@ -78,7 +78,7 @@ def wire(draft: Draft, catalog: Catalog) -> Wiring:
     """Find all edges of a session. Edges whose nodes don't exist are kept for the checks to refuse."""
     edges = list(_declared_edges(draft))
     ports = {node.name: _ports(node, edges, catalog) for _, node in draft.nodes}
-    return Wiring([*edges, *_open_inputs(draft, ports, edges), *_open_outputs(draft, ports, edges)], ports)
+    return Wiring([*edges, *_open_ends(draft, ports, edges)], ports)
 
 
 def _declared_edges(draft: Draft) -> Iterator[Edge]:
@@ -115,22 +115,21 @@ def _known(declared: Mapping[str, str] | None, named: Sequence[str], default: st
     return known or {default: kind}
 
 
-def _open_inputs(draft: Draft, ports: Mapping[str, Ports], edges: Sequence[Edge]) -> Iterator[Edge]:
-    taken = {(edge.consumer, edge.consumer_port) for edge in edges}
-    for place, node in draft.nodes:
-        free = [port for port in ports[node.name].inputs if (node.name, port) not in taken]
+def _open_ends(draft: Draft, ports: Mapping[str, Ports], edges: Sequence[Edge]) -> Iterator[Edge]:
+    fed = {(edge.consumer, edge.consumer_port) for edge in edges}
+    read = {(edge.producer, edge.producer_port) for edge in edges}
+    # Of two nodes with one name only the first counts: the name is the problem, not its ends.
+    nodes = {node.name: place for place, node in reversed(draft.nodes)}
+    for node, place in reversed(nodes.items()):
+        free = [port for port in ports[node].inputs if (node, port) not in fed]
         for port in free:
-            end = node.name if len(free) == 1 else f"{node.name}.{port}"
-            yield Edge(place, "input", HOST, end, node.name, port, end=end)
-
-
-def _open_outputs(draft: Draft, ports: Mapping[str, Ports], edges: Sequence[Edge]) -> Iterator[Edge]:
-    taken = {(edge.producer, edge.producer_port) for edge in edges}
-    for place, node in draft.nodes:
-        free = [port for port in ports[node.name].outputs if (node.name, port) not in taken]
+            end = node if len(free) == 1 else f"{node}.{port}"
+            yield Edge(place, "input", HOST, end, node, port, end=end)
+    for node, place in reversed(nodes.items()):
+        free = [port for port in ports[node].outputs if (node, port) not in read]
         for port in free:
-            end = node.name if len(free) == 1 else f"{node.name}.{port}"
-            yield Edge(place, "output", node.name, port, HOST, end, end=end)
+            end = node if len(free) == 1 else f"{node}.{port}"
+            yield Edge(place, "output", node, port, HOST, end, end=end)
 
 
 def _edge_name(edge: Edge, *, several: bool) -> str:

@@ -11,7 +11,7 @@ from ringline.errors import Problem
 from ringline.graph.catalog import Catalog, find_entry
 from ringline.graph.draft import Draft
 from ringline.graph.model import NodeSpec
-from ringline.graph.source import place_of
+from ringline.graph.source import below
 from ringline.names import RESERVED_ENV, RESERVED_ENV_PREFIX
 from ringline.wording import hint, listed, shown
 
@@ -42,7 +42,7 @@ def _not_json(place: str, value: Any) -> Iterator[Problem]:
         yield Problem(place, f"{value} is no JSON number; write a finite one, or leave it out")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _not_json(f"{place}.{key}", item)
+            yield from _not_json(below(place, [str(key)]), item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _not_json(f"{place}[{index}]", item)
@@ -54,11 +54,11 @@ def _check_schema(place: str, node: NodeSpec, schema: dict[str, Any]) -> Iterato
     import jsonschema
 
     for error in jsonschema.Draft202012Validator(schema).iter_errors(node.config):
-        here = place + place_of(["", *error.absolute_path]) if error.absolute_path else place
+        here = below(place, error.absolute_path)
         if error.validator == "additionalProperties":
             known = list((error.schema.get("properties") or {}) if isinstance(error.schema, dict) else {})
             for name in sorted(set(error.instance) - set(known)):
-                yield Problem(f"{here}.{name}", f"unknown field of type {node.type}; {hint(name, known)}")
+                yield Problem(below(here, [name]), f"unknown field of type {node.type}; {hint(name, known)}")
         else:
             yield Problem(here, _schema_sentence(error.validator, error.validator_value, error.instance, error.message))
 
