@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -10,6 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 from ringline import DataError, DataType, MultiprocessNode, NodeConfigError, RuntimeData, register_node
 from ringline.nodes.audio.samples import audio_metadata
 from ringline.nodes.support import BoxConfig, Ports
+
+
+_LOAN_BYTES: Final = 64 << 10
 
 
 class GainConfig(BoxConfig):
@@ -79,8 +82,9 @@ class Gain(MultiprocessNode):
             ) from None
 
     def _scaled(self, samples: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any]:
-        """Write into shared memory at once, where that is possible: what is returned is then not copied again."""
-        out = self.loan(samples.shape, samples.dtype)
+        """Write a large block into shared memory at once, so that it is not copied again; a small one is copied sooner."""
+        large = samples.nbytes >= _LOAN_BYTES
+        out = self.loan(samples.shape, samples.dtype) if large else np.empty(samples.shape, samples.dtype)
         if samples.dtype.kind == "f":
             np.multiply(samples, samples.dtype.type(factor), out=out)
             return np.clip(out, -1.0, 1.0, out=out) if self.options.clip else out

@@ -28,7 +28,10 @@ class JoinConfig(BoxConfig):
         description="The input whose message is sent, uncopied, with the others' JSON or text in its `extra`; absent: a JSON object is sent.",
     )
     max_held: int = Field(
-        64, ge=1, le=4096, description="Messages held per input at most; the oldest goes when there are more."
+        16,
+        ge=1,
+        le=4096,
+        description="Messages held per input at most; the oldest goes when there are more. Not over the channel's capacity + 16.",
     )
 
 

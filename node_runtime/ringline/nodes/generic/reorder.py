@@ -22,10 +22,13 @@ class ReorderConfig(BoxConfig):
     )
     late: Literal["drop", "send"] = Field(
         "drop",
-        description="What happens to one that is earlier than what has left: drop it (and count it), or send it.",
+        description="What happens to one that is earlier than what has left: drop it, or send it at once.",
     )
     max_held: int = Field(
-        64, ge=1, le=4096, description="Messages held at most; the earliest leaves when there are more."
+        16,
+        ge=1,
+        le=4096,
+        description="Messages held per input at most; the earliest leaves when there are more. Not over the channel's capacity + 16.",
     )
 
 
@@ -50,20 +53,28 @@ class Reorder(WaitingNode):
     def forget(self) -> None:
         self._queues: dict[str, deque[tuple[RuntimeData, float]]] = {}
         self._last: int | None = None
+        self._overdue: list[RuntimeData] = []
 
     def take(self, data: RuntimeData, now: float) -> None:
-        self._queues.setdefault(data.port, deque()).append((data, now))
+        if self._last is None or data.timestamp >= self._last:
+            self._queues.setdefault(data.port, deque()).append((data, now))
+            return
+        self.metrics.counter("late").inc()
+        if self.options.late == "send":
+            self._overdue.append(data)
 
     def due(self, now: float, *, ending: bool) -> Iterator[Leaving]:
+        while self._overdue:
+            yield None, self._overdue.pop(0)
         while waiting := [queue for queue in self._queues.values() if queue]:
             first = min(waiting, key=lambda queue: queue[0][0].timestamp)
             everyone = len(waiting) >= max(1, len(self.input_ports))
-            full = sum(map(len, waiting)) > self.options.max_held
+            full = any(len(queue) > self.options.max_held for queue in waiting)
             if not (everyone or full or ending or self._waited(now)):
                 return
             data, _ = first.popleft()
-            if self._in_time(data):
-                yield None, data
+            self._last = max(data.timestamp, self._last if self._last is not None else data.timestamp)
+            yield None, data
 
     def deadline(self) -> float | None:
         arrivals = [queue[0][1] for queue in self._queues.values() if queue]
@@ -73,10 +84,3 @@ class Reorder(WaitingNode):
         """Say if any input's first message has waited long enough: then it leaves, and before it all that is earlier."""
         limit = self.deadline()
         return limit is not None and now >= limit
-
-    def _in_time(self, data: RuntimeData) -> bool:
-        if self._last is not None and data.timestamp < self._last:
-            self.metrics.counter("late").inc()
-            return self.options.late == "send"
-        self._last = data.timestamp
-        return True

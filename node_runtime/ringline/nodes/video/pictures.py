@@ -17,12 +17,14 @@ Rectangle = tuple[int, int, int, int]
 """x, y, width and height in pixels."""
 
 _TO_BGR: Final = {
-    "rgb24": "COLOR_RGB2BGR",
-    "rgba": "COLOR_RGBA2BGR",
-    "bgra": "COLOR_BGRA2BGR",
-    "gray": "COLOR_GRAY2BGR",
-    "yuv420p": "COLOR_YUV2BGR_I420",
+    "bgr24": ("", 3),
+    "rgb24": ("COLOR_RGB2BGR", 3),
+    "rgba": ("COLOR_RGBA2BGR", 4),
+    "bgra": ("COLOR_BGRA2BGR", 4),
+    "gray": ("COLOR_GRAY2BGR", 0),
+    "yuv420p": ("COLOR_YUV2BGR_I420", 0),
 }
+"""Pixel format → OpenCV's name of the conversion, and the length of a third axis (0: there is none)."""
 
 
 class Box(TypedDict):
@@ -47,21 +49,22 @@ def bgr_of(node: MultiprocessNode, data: RuntimeData, cv2: Any) -> Picture:
     """Give the message's picture in blue-green-red; not copied if it is that already. DataError for other types and formats."""
     expect(node, data, DataType.VIDEO)
     picture, form = data.as_numpy(), _format(data)
-    if picture.dtype != np.uint8 or not picture.size:
+    if picture.dtype != np.uint8 or picture.ndim < 2 or not picture.size:
         raise DataError(
             f"node '{node.node_id}' takes pictures of 8-bit numbers, not {picture.dtype} of shape {picture.shape}"
         )
-    if form == "bgr24" and picture.ndim == 3 and picture.shape[2] == 3:
-        return picture
     if form not in _TO_BGR:
-        known = ", ".join(("bgr24", *_TO_BGR))
         raise DataError(
-            f"node '{node.node_id}' can't read pictures of shape {picture.shape} in the format '{form}' (it reads: {known})"
+            f"node '{node.node_id}' can't read pictures in the format '{form}' (it reads: {', '.join(_TO_BGR)})"
         )
-    try:
-        made: Picture = cv2.cvtColor(picture, getattr(cv2, _TO_BGR[form]))
-    except cv2.error as error:
-        raise DataError(f"node '{node.node_id}': a picture of shape {picture.shape} is not '{form}'") from error
+    code, depth = _TO_BGR[form]
+    if picture.shape[2:] != ((depth,) if depth else ()) or (
+        form == "yuv420p" and (picture.shape[0] % 3 or picture.shape[1] % 2)
+    ):
+        raise DataError(f"node '{node.node_id}': a picture of shape {picture.shape} is not '{form}'")
+    if not code:
+        return picture
+    made: Picture = cv2.cvtColor(picture, getattr(cv2, code))
     return made
 
 

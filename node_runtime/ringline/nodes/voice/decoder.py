@@ -17,7 +17,7 @@ from ringline import NodeConfigError
 from ringline.nodes.audio.rates import RateConverter
 from ringline.nodes.audio.samples import Frames, to_int16
 from ringline.nodes.support import optional_library
-from ringline.nodes.voice.grammars import words_of
+from ringline.nodes.voice.grammars import undefined_rules, words_of
 
 RATE: Final = 16000
 FRAME_NS: Final = 10_000_000
@@ -49,8 +49,10 @@ class SpeechDecoder:
         self._converter: RateConverter | None = None
 
     def use_grammar(self, jsgf: str) -> None:
-        """Listen for the sentences of a grammar. NodeConfigError for bad JSGF and for words that have no pronunciation."""
+        """Listen for the sentences of a grammar. NodeConfigError for bad JSGF, missing rules, and words without a pronunciation."""
         self._require(words_of(jsgf))
+        if missing := undefined_rules(jsgf):
+            raise NodeConfigError(f"the grammar uses rules that it does not define: {', '.join(sorted(missing))}")
         try:
             self._decoder.add_jsgf_string(_SEARCH, jsgf)
         except (RuntimeError, ValueError) as error:
@@ -106,7 +108,7 @@ class SpeechDecoder:
         """Give the words of the last result, without fillers and the numbers of alternative pronunciations."""
         segments: Iterable[Any] = self._decoder.seg() or ()
         return [
-            Word(segment.word.split("(")[0], segment.start_frame * FRAME_NS, (segment.end_frame + 1) * FRAME_NS)
+            Word(segment.word.split("(")[0].strip(), segment.start_frame * FRAME_NS, (segment.end_frame + 1) * FRAME_NS)
             for segment in segments
             if segment.word[0] not in "<["
         ]

@@ -30,6 +30,7 @@ public <command> = play | pause | stop | resume | next | previous | repeat | lou
 PACKAGED: Final = {"lights": _LIGHTS, "yes_no": _YES_NO, "digits": _DIGITS, "player": _PLAYER}
 """The grammars that `grammar` can name."""
 
+_REMARK: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NOISE: Final = re.compile(
     r"//[^\n]*|/\*.*?\*/|#JSGF[^;]*;|\bgrammar\s+[\w.]+\s*;|\bimport\s*<[^>]*>\s*;|<[^>]*>|\{[^}]*\}|/[\d.]+/|\bpublic\b",
     re.DOTALL,
@@ -65,6 +66,16 @@ def phrases_text(phrases: list[str]) -> str:
 def words_of(jsgf: str) -> set[str]:
     """All words that a grammar can hear."""
     return set(_WORD.findall(_NOISE.sub(" ", jsgf)))
+
+
+def undefined_rules(jsgf: str) -> set[str]:
+    """Give the rules that a grammar refers to but neither defines nor imports: PocketSphinx would hear nothing there."""
+    text = _REMARK.sub(" ", jsgf)
+    imported = set(re.findall(r"\bimport\s*<([^>]*)>", text))
+    if any(name.endswith("*") for name in imported):
+        return set()
+    defined = set(re.findall(r"<([^>]*)>\s*=", text)) | {name.rpartition(".")[2] for name in imported}
+    return set(re.findall(r"<([^>]*)>", text)) - defined - imported - {"NULL", "VOID"}
 
 
 def with_header(rules: str) -> str:
