@@ -61,7 +61,7 @@ class Member:
         self.last_exit: ExitRecord | None = None
         self.exits: Counter[str] = Counter()
         self.health_failures: Counter[str] = Counter()
-        self.progress = Progress(self.name, "starting", 0.0)
+        self.progress = self._reached = Progress(self.name, "starting", 0.0)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.kill_reason = ""
         self.told: Mapping[str, Any] = {}
@@ -74,7 +74,8 @@ class Member:
             self.ready = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
         self.epoch, self.handle, self.process = epoch, handle, process
-        self.state, self.progress = "starting", Progress(self.name, "starting", 0.0)
+        self.state = "starting"
+        self.progress = self._reached = Progress(self.name, "starting", 0.0)
         self.kill_reason, self.told, self.done = "", {}, False
         self.heard = asyncio.Event()
         self.tail.clear()
@@ -123,6 +124,8 @@ class Member:
     def progressed(self, payload: Mapping[str, Any]) -> Progress:
         """Take a PROGRESS event; an absent field keeps its value."""
         last = self.progress
+        if last.status != "failed":
+            self._reached = last
         fraction = min(1.0, max(0.0, float(payload.get("progress", last.progress))))
         status = str(payload.get("status", last.status))
         self.progress = Progress(self.name, status, fraction, str(payload.get("message", "")))
@@ -142,9 +145,10 @@ class Member:
         )
 
     def progress_text(self) -> str:
-        """Put the last progress into words: ``loading 40%: reading the model``."""
-        text = f"{self.progress.status} {self.progress.progress:.0%}"
-        return f"{text}: {self.progress.message}" if self.progress.message else text
+        """Put the last progress before a failure into words: ``loading 40%: reading the model``."""
+        last = self._reached if self.progress.status == "failed" else self.progress
+        text = f"{last.status} {last.progress:.0%}"
+        return f"{text}: {last.message}" if last.message else text
 
     def init_timeout(self, timeout_s: float) -> InitTimeout:
         """Make the documented error of a node that did not become ready."""
