@@ -87,9 +87,9 @@ def _ports(ports: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 
 def _schema(cls: type[MultiprocessNode]) -> dict[str, Any]:
-    """Give the config's JSON schema, without the titles that pydantic makes of names."""
+    """Give the config's JSON schema, without the titles that pydantic makes of names; a class without one takes anything."""
     if cls.Config is None:
-        return {"type": "object", "properties": {}, "additionalProperties": False}
+        return {"type": "object"}
     schema = cls.Config.model_json_schema()
     return {key: _untitled(value) for key, value in schema.items() if key not in ("title", "description")}
 

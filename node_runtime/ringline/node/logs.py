@@ -48,7 +48,14 @@ def configure(log_format: str, labels: Mapping[str, Any], level: int = logging.I
 
 
 def line_by_line() -> None:
-    """Flush stdout and stderr at each line, and never fail for a character that can't be encoded."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    """Make stdout and stderr anew, for the descriptors as they are now: flushed at each line, never failing to encode.
+
+    Objects inherited from a zygote remember what its descriptors were (a file, say, whose position they would look up).
+    """
+    sys.stdout = _stream(1)
+    sys.stderr = _stream(2)
+
+
+def _stream(descriptor: int) -> io.TextIOWrapper:
+    binary = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(binary, "utf-8", errors="backslashreplace", line_buffering=True)

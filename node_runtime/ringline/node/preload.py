@@ -17,6 +17,7 @@ _MODULES: Final = (
     "json",
     "logging",
     "numpy",
+    "numpy.typing",
     "pydantic",
     "traceback",
     "zmq",
@@ -35,5 +36,8 @@ def preload() -> None:
         os.environ.setdefault(name, "1")
     for module in _MODULES:
         importlib.import_module(module)
+    from ringline.node.discovery import box_names
+
+    box_names()  # reads the catalog
     gc.collect()
     gc.freeze()
