@@ -11,7 +11,6 @@ from ringline import DataError, DataType, MultiprocessNode, NodeConfigError, Run
 from ringline.nodes.audio.samples import audio_metadata
 from ringline.nodes.support import BoxConfig, Ports
 
-
 _LOAN_BYTES: Final = 64 << 10
 
 
