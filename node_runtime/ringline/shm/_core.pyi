@@ -1,7 +1,9 @@
-"""The C extension: sources in csrc/, types here."""
+# The C extension: sources in csrc/, types here.
 
-from collections.abc import Buffer, Sequence
+from collections.abc import Sequence
 from typing import Self, TypeAlias, final
+
+from typing_extensions import Buffer
 
 HOST_BYTE: int
 ZYGOTE_BYTE: int
@@ -65,7 +67,15 @@ class Writer:
     @property
     def block_timeout_s(self) -> float | None: ...
     def send(
-        self, payload: Buffer, kind: int, meta: bytes, timestamp: int, origin: int = 0, /, *, timeout_s: float | None = None
+        self,
+        payload: Buffer,
+        kind: int,
+        meta: bytes,
+        timestamp: int,
+        origin: int = 0,
+        /,
+        *,
+        timeout_s: float | None = None,
     ) -> bool: ...
     def try_send(self, payload: Buffer, kind: int, meta: bytes, timestamp: int, origin: int = 0, /) -> bool | None: ...
     def commit(
@@ -73,7 +83,15 @@ class Writer:
     ) -> bool: ...
     def try_commit(self, loan: Loan, kind: int, meta: bytes, timestamp: int, origin: int = 0, /) -> bool | None: ...
     def forward(
-        self, lease: Lease, kind: int, meta: bytes, timestamp: int, origin: int = 0, /, *, timeout_s: float | None = None
+        self,
+        lease: Lease,
+        kind: int,
+        meta: bytes,
+        timestamp: int,
+        origin: int = 0,
+        /,
+        *,
+        timeout_s: float | None = None,
     ) -> bool: ...
     def try_forward(self, lease: Lease, kind: int, meta: bytes, timestamp: int, origin: int = 0, /) -> bool | None: ...
     def loan(self, nbytes: int, /, *, timeout_s: float | None = None) -> Loan: ...

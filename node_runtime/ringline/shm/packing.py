@@ -29,11 +29,13 @@ _NS_PER_MS: Final = 1_000_000
 
 
 def pack(layout: ArenaLayout) -> bytes:
-    """The header and the tables of nodes and channels. Raises `ArenaError` for a channel between unknown nodes."""
+    """Pack the header and the tables of nodes and channels. Raises `ArenaError` for a channel between unknown nodes."""
     places = offsets(layout)
     names = [heap.node for heap in layout.nodes]
     nodes = b"".join(_pack_nodes(layout, places))
-    channels = b"".join(_pack_channel(channel, names, ring) for channel, ring in zip(layout.channels, places.rings, strict=True))
+    channels = b"".join(
+        _pack_channel(channel, names, ring) for channel, ring in zip(layout.channels, places.rings, strict=True)
+    )
     table_bytes = HEADER_BYTES + len(names) * NODE_INFO_BYTES + len(layout.channels) * CHANNEL_INFO_BYTES
     header = _HEADER.pack(
         b"RINGLINE",

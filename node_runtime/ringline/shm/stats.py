@@ -17,10 +17,14 @@ from ringline.shm import _core
 BUCKET_BOUNDS_S: Final = tuple((1 << exponent) / 1e6 for exponent in range(31))
 """Upper bounds in seconds of a latency histogram's buckets (1 µs, 2 µs, 4 µs …); the last bucket has none."""
 
+DROP_REASONS: Final = ("overwritten", "newest", "timeout", "deadline", "flushed", "heap_full", "reader_lost")
+"""Why a message was dropped: the oldest gave way, the newest found no room, its block time-out or deadline passed, it
+was flushed, its heap was full, its reader died."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelStats:
-    """One channel. `dropped` counts messages by reason: overwritten, newest, timeout, deadline, flushed, heap_full, reader_lost."""
+    """One channel. `dropped` counts messages by reason, `copies` payloads copied into a block by `send`."""
 
     name: str
     producer: str
@@ -60,12 +64,12 @@ class NodeStats:
 
 
 def channel_stats(rows: Iterable[_core.ChannelRow]) -> dict[str, ChannelStats]:
-    """Records from the rows of the C code."""
+    """Make records of the rows of the C code."""
     return {row[0]: _channel(row) for row in rows}
 
 
 def node_stats(rows: Iterable[_core.NodeRow]) -> dict[str, NodeStats]:
-    """Records from the rows of the C code."""
+    """Make records of the rows of the C code."""
     return {row[0]: _node(row) for row in rows}
 
 
@@ -100,18 +104,11 @@ class ArenaView:
 
 
 def _channel(row: _core.ChannelRow) -> ChannelStats:
-    (name, producer, consumer, count, size, queued, capacity, overwritten, newest, timeout, deadline, flushed, heap_full, lost, *rest) = row
-    wakeups, copies, _mark, blocked, ended = rest
-    dropped = {
-        "overwritten": overwritten,
-        "newest": newest,
-        "timeout": timeout,
-        "deadline": deadline,
-        "flushed": flushed,
-        "heap_full": heap_full,
-        "reader_lost": lost,
-    }
-    return ChannelStats(name, producer, consumer, count, size, queued, capacity, dropped, blocked, wakeups, copies, bool(ended))
+    names, counts, (blocked, ended) = row[:3], row[3:17], row[17:]
+    drops = dict(zip(DROP_REASONS, counts[4:11], strict=True))
+    message_count, size, queued, capacity = counts[:4]
+    wakeups, copies = counts[11:13]
+    return ChannelStats(*names, message_count, size, queued, capacity, drops, blocked, wakeups, copies, bool(ended))
 
 
 def _node(row: _core.NodeRow) -> NodeStats:
