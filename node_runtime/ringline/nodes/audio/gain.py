@@ -85,7 +85,8 @@ class Gain(MultiprocessNode):
         large = samples.nbytes >= _LOAN_BYTES
         out = self.loan(samples.shape, samples.dtype) if large else np.empty(samples.shape, samples.dtype)
         if samples.dtype.kind == "f":
-            np.multiply(samples, samples.dtype.type(factor), out=out)
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.multiply(samples, samples.dtype.type(factor), out=out)
             return np.clip(out, -1.0, 1.0, out=out) if self.options.clip else out
         info = np.iinfo(samples.dtype)
         middle = 1 << (info.bits - 1) if samples.dtype.kind == "u" else 0

@@ -17,6 +17,10 @@ from ringline.nodes.audio.timeline import Timeline
 from ringline.nodes.support import BoxConfig, Ports
 from ringline.nodes.waiting import Leaving, WaitingNode
 
+_LONGEST_PAUSE_S = 1
+"""A longer silence in all inputs is not made up, but a gap in the output's timestamps: it may be years."""
+_LONGEST_BLOCK_S = 1
+
 
 class MixConfig(BoxConfig):
     align: Literal["timestamp", "arrival"] = Field(
@@ -45,7 +49,8 @@ class Mix(WaitingNode):
     Inputs: any port names that channels connect (`to: mix.music`, `to: mix.voice`), each with one writer. Output `audio`:
     float32 with the most channels of any input, in the first message's rate (others are converted, which needs the extra
     `audio`). Sound leaves when all inputs have delivered that time, or when a late one was awaited for `wait_ms`; what comes
-    after that is dropped and counted (metric `late_samples`).
+    after that is dropped and counted (metric `late_samples`). A pause of all inputs of more than a second is a
+    gap in the timestamps.
 
     Example::
 
@@ -60,11 +65,12 @@ class Mix(WaitingNode):
     def forget(self) -> None:
         self._rate = self.options.sample_rate
         self._tracks: dict[str, _Track] = {}
-        self._start_ns = self._cursor = 0
+        self._start_ns = self._cursor = self._origin = 0
         self._begun = False
 
     def take(self, data: RuntimeData, now: float) -> None:
         sound = sound_of(self, data)
+        self._origin = data.origin
         rate = self._rate = self._rate or sound.rate
         if not self._begun:
             self._begun, self._start_ns = True, sound.timestamp
@@ -80,11 +86,16 @@ class Mix(WaitingNode):
         if ending:
             for track in self._tracks.values():
                 track.finish(self._cursor, now)
-        limit = self._limit(now, ending=ending)
-        if limit > self._cursor and self._rate is not None:
-            at, count = self._cursor, limit - self._cursor
-            self._cursor = limit
-            yield None, audio(self._sum(at, count), self._rate, self._start_ns + duration_ns(at, self._rate))
+        limit, rate = self._limit(now, ending=ending), self._rate
+        while rate is not None and limit > self._cursor:
+            at = self._cursor
+            following = min((track.begin for track in self._tracks.values() if track.begin is not None), default=limit)
+            if following - at > rate * _LONGEST_PAUSE_S:
+                self._cursor = min(following, limit)
+                continue
+            self._cursor = min(limit, at + rate * _LONGEST_BLOCK_S)
+            made = audio(self._sum(at, self._cursor - at), rate, self._start_ns + duration_ns(at, rate))
+            yield None, made.with_(origin=self._origin)
 
     def _limit(self, now: float, *, ending: bool) -> int:
         """Give the position up to which the mix is ready: where all inputs are, or what has waited long enough."""
@@ -103,8 +114,9 @@ class Mix(WaitingNode):
     def _sum(self, at: int, count: int) -> Frames:
         channels = max(track.channels for track in self._tracks.values())
         total: Frames = np.zeros((count, channels), np.float32)
-        for track in self._tracks.values():
-            track.add_to(total, at)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for track in self._tracks.values():
+                track.add_to(total, at)
         return np.clip(total, -1.0, 1.0, out=total) if self.options.clip else total
 
 
@@ -156,8 +168,13 @@ class _Track:
         late = min(len(frames), max(0, cursor - at))
         if len(frames) > late:
             # A copy: the block may lie in shared memory that its sender wants back.
-            self._blocks.append((at + late, frames[late:] * self._gain, now))
+            self._blocks.append((at + late, frames[late:].copy(), now))
         return late
+
+    @property
+    def begin(self) -> int | None:
+        """The position of the first sample that waits."""
+        return self._blocks[0][0] if self._blocks else None
 
     @property
     def oldest(self) -> float | None:
@@ -174,7 +191,8 @@ class _Track:
         for at, frames, arrived in self._blocks:
             low, high = max(at, start), min(at + len(frames), end)
             if low < high:
-                total[low - start : high - start] += with_channels(frames[low - at : high - at], total.shape[1])
+                part = with_channels(frames[low - at : high - at], total.shape[1])
+                total[low - start : high - start] += part * self._gain
             if at + len(frames) > end:
                 rest = max(0, end - at)
                 kept.append((at + rest, frames[rest:], arrived))

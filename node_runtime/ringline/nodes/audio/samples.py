@@ -73,7 +73,7 @@ def _by_channel(raw: NDArray[Any], meta: AudioMetadata) -> NDArray[Any]:
 
 def to_int16(frames: Frames) -> NDArray[np.int16]:
     """Float samples as 16-bit integers: clipped, NaN becomes silence."""
-    clean = np.nan_to_num(frames, nan=0.0, posinf=1.0, neginf=-1.0)
+    clean = np.clip(np.nan_to_num(frames, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
     whole: NDArray[np.int16] = np.clip(np.rint(clean * 32768.0), -32768, 32767).astype(np.int16)
     return whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
@@ -87,9 +88,7 @@ class Draw(WaitingNode):
     def _boxes(self, data: RuntimeData) -> list[Any]:
         value = data.as_json() if data.type is DataType.JSON else None
         boxes = value.get("boxes") if isinstance(value, dict) else None
-        if not isinstance(boxes, list) or not all(
-            isinstance(box, dict) and {"x", "y", "w", "h"} <= box.keys() for box in boxes
-        ):
+        if not isinstance(boxes, list) or not all(map(_is_box, boxes)):
             raise DataError(
                 f'node \'{self.node_id}\' (draw) takes detections like {{"boxes": [{{"x": 1, "y": 2, "w": 3, "h": 4}}]}}'
             )
@@ -119,10 +118,18 @@ class Draw(WaitingNode):
 
     def _draw(self, picture: Any, box: dict[str, Any]) -> None:
         cv2, options = self._cv2, self.options
-        x, y, w, h = (int(box[key]) for key in "xywh")
+        # OpenCV's coordinates are 16 bits wide when it draws.
+        x, y, w, h = (round(max(-16000.0, min(16000.0, box[key]))) for key in "xywh")
         cv2.rectangle(picture, (x, y), (x + w, y + h), options.color, options.thickness)
         if options.labels and box.get("label"):
-            text = f"{box['label']} {float(box.get('score', 1.0)):.2f}"
+            score = box.get("score")
+            text = f"{box['label']} {score:.2f}" if isinstance(score, (int, float)) else str(box["label"])
             cv2.putText(
                 picture, text, (x, max(12, y - 6)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, options.color, 1, cv2.LINE_AA
             )
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), (int, float)) and math.isfinite(value[key]) for key in "xywh"
+    )
