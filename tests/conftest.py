@@ -12,9 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.helpers.leaks import Snapshot
+
+# A slow machine is no failure: a stuck example is ended by pytest-timeout like any test.
+hypothesis.settings.register_profile("ringline", deadline=None)
+hypothesis.settings.load_profile("ringline")
 
 GRACE_S = 10.0
 """How long a process or a socket that is on its way out may take: kernels and libraries close some things later."""

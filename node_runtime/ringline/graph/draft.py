@@ -167,7 +167,8 @@ def _prune(manifest: dict[str, Any], locs: list[Loc]) -> tuple[dict[str, Any], d
         if not isinstance(elements, list):
             elements = []
         spec[name], kept[name], lost = _prune_list(name, elements, found)
-        ghosts |= {str(element.get("name")) for element in lost if isinstance(element, dict)}
+        if name == "nodes":
+            ghosts |= {str(element["name"]) for element in lost if isinstance(element, dict) and "name" in element}
     return (
         {"apiVersion": API_VERSION, "kind": "MediaPipeline", "metadata": metadata, "spec": spec},
         kept,

@@ -119,13 +119,15 @@ def _open_ends(draft: Draft, ports: Mapping[str, Ports], edges: Sequence[Edge]) 
     fed = {(edge.consumer, edge.consumer_port) for edge in edges}
     read = {(edge.producer, edge.producer_port) for edge in edges}
     # Of two nodes with one name only the first counts: the name is the problem, not its ends.
-    nodes = {node.name: place for place, node in reversed(draft.nodes)}
-    for node, place in reversed(nodes.items()):
+    nodes: dict[str, str] = {}
+    for place, spec in draft.nodes:
+        nodes.setdefault(spec.name, place)
+    for node, place in nodes.items():
         free = [port for port in ports[node].inputs if (node, port) not in fed]
         for port in free:
             end = node if len(free) == 1 else f"{node}.{port}"
             yield Edge(place, "input", HOST, end, node, port, end=end)
-    for node, place in reversed(nodes.items()):
+    for node, place in nodes.items():
         free = [port for port in ports[node].outputs if (node, port) not in read]
         for port in free:
             end = node if len(free) == 1 else f"{node}.{port}"

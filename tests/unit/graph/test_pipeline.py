@@ -148,7 +148,11 @@ def test_policies_are_taken_in_either_spelling(overflow: str, written: str) -> N
 @pytest.mark.parametrize("name", ["python", "process", "Process"])
 def test_python_is_the_process_executor(name: str) -> None:
     assert Pipeline().add_node("t", "a").with_executor(name).spec.nodes[0].executor == "Process"
-    assert Pipeline().add_node("t", "a", executor="inline").spec.nodes[0].executor == "Inline"
+    for built in (
+        Pipeline().add_node("t", "a", executor="inline"),
+        Pipeline().add_node("t", "a").with_executor("Inline"),
+    ):
+        assert built.spec.nodes[0].executor == "Inline"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_builder_manifest_and_yaml_give_the_same_model(
         built.connect(a, b, c, d, **flow, feedback=feedback).input(a, to=f"{c}.{d}", **flow).output(b, from_=f"{a}.{d}")
     manifest = built.to_manifest()
     again = Pipeline.from_manifest(manifest)
-    [read] = read_manifest(yaml.safe_dump(manifest, allow_unicode=True) + "\n")
+    [read] = read_manifest(yaml.safe_dump(manifest) + "\n")
     assert again.resource == built.resource == read
     assert again.to_manifest() == manifest == read.to_manifest()
     assert again.validate() == built.validate()

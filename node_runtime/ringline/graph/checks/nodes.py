@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -126,8 +125,3 @@ def _check_ingress(draft: Draft) -> Iterator[Problem]:
     ingress = draft.pipeline.spec.ingress
     if ingress.enabled and ingress.token_secret_ref is None:
         yield Problem("spec.ingress.tokenSecretRef", "is missing; an open ingress needs a Secret with its bearer token")
-
-
-def config_bytes(value: Any) -> bytes:
-    """Write a JSON value canonically: sorted keys, no spaces, ASCII. Raises `ValueError` or `TypeError`."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
