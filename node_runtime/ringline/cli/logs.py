@@ -30,10 +30,17 @@ class ViewHandler(logging.Handler):
             if record.name == EXITS:
                 self._view.exit(_exit_line(record))
             elif record.levelno >= logging.WARNING:
-                for line in self.format(record).splitlines():
+                for line in _lines(record):
                     self._view.log(ROOT, line)
         except Exception:
             self.handleError(record)
+
+
+def _lines(record: logging.LogRecord) -> list[str]:
+    """Return a record's first line, and its traceback if it has one: nodes' last lines have been shown already."""
+    first, _, _ = record.getMessage().partition("\n")
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    return [first, *trace.splitlines()]
 
 
 def _exit_line(record: logging.LogRecord) -> ExitLine:

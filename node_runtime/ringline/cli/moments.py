@@ -83,7 +83,7 @@ class Timeline:
         if data.type == "text":
             if getattr(data.metadata, "final", True):
                 yield "text", data.as_text()
-        elif first and not tap and not isinstance(event, str):
+        elif first and not tap and data.type in ("audio", "video") and not isinstance(event, str):
             yield f"first_{data.type.value}", ""
 
 

@@ -134,6 +134,7 @@ class Attempt:
         self._timeline = Timeline()
         self._nodes: dict[str, NodeShape] = {}
         self._channels: dict[str, ChannelShape] = {}
+        self._shown: dict[str, Progress] = {}
         self._began = self._running = time.monotonic()
 
     async def run(self, number: int) -> SummaryShape:
@@ -169,6 +170,9 @@ class Attempt:
         return True
 
     def _progress(self, progress: Progress) -> None:
+        if self._shown.get(progress.node_id) == progress:
+            return
+        self._shown[progress.node_id] = progress
         self._view.progress(
             ProgressLine(
                 event="progress",

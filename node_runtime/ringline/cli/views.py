@@ -146,7 +146,8 @@ def print_summary(summary: SummaryShape, out: Console) -> None:
             amount = f"{end['messages']} messages, {human_bytes(end['bytes'])}"
             out.print(f"{name} → {end['file']} ({amount})" if end["messages"] else f"{name}: nothing came, no file")
     if summary["error"] is not None:
-        print(f"error: {summary['error']}", file=sys.stderr, flush=True)
+        # Only its first line: the last lines of a node, which follow in an error, have been shown as they came.
+        print(f"error: {summary['error'].partition(chr(10))[0]}", file=sys.stderr, flush=True)
     else:
         out.print(f"{summary['result']} after {human_seconds(summary['elapsed_seconds'])}")
 

@@ -83,9 +83,8 @@ def test_moments_are_kept_with_both_times() -> None:
     ]
 
 
-def test_a_message_without_metadata_marks_nothing_but_its_type() -> None:
-    data = RuntimeData("binary", b"x")
-    assert moments(Timeline(), data) == [("first_binary", "")]
+def test_a_message_without_metadata_marks_nothing() -> None:
+    assert moments(Timeline(), RuntimeData("binary", b"x")) == []
 
 
 def at(seconds: float, what: str) -> MomentShape:

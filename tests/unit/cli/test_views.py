@@ -128,7 +128,9 @@ def test_the_summary_for_people_has_the_time_line_channels_files_and_the_result(
 
 
 def test_a_failure_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    PlainView().summary(summary(result="failed", error="ProcessCrashed: Node 'tts' exited with code 137", moments=[]))
+    PlainView().summary(
+        summary(result="failed", error="ProcessCrashed: Node 'tts' exited with code 137\n  its last lines", moments=[])
+    )
     out, err = capsys.readouterr()
     assert err == "error: ProcessCrashed: Node 'tts' exited with code 137\n"
     assert "vad_to_asr" in out
