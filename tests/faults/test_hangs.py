@@ -69,11 +69,15 @@ async def test_a_short_stop_is_survived() -> None:
 async def test_a_node_over_its_memory_limit_is_killed_with_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ringline.host.health.MEMORY_PERIOD_S", 0.05)
     session = await started(of(Pipeline().add_node("eats_memory", "a", memory_limit_mb=96)))
-    with pytest.raises(ProcessCrashed) as caught:
+
+    async def eat() -> None:
         for _ in range(200):
             await session.send("a", "more")
             await session.receive("a")
             await asyncio.sleep(0.02)
+
+    with pytest.raises(ProcessCrashed) as caught:
+        await eat()
     assert (caught.value.reason, caught.value.exit_code) == ("MemoryLimit", 137)
     await session.cleanup()
     nothing_left(session)

@@ -65,7 +65,7 @@ async def test_enough_descriptors_are_enough() -> None:
 
 
 def test_too_many_nodes_are_refused_before_any_spawn() -> None:
-    with pytest.raises(ResourceLimitError, match="max_processes_per_session|maxProcessesPerSession"):
+    with pytest.raises(ResourceLimitError, match=r"max_processes_per_session|maxProcessesPerSession"):
         make(*["does_as_told"] * 3, max_processes_per_session=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from typing import Any
@@ -25,9 +26,7 @@ def restarting(*types: str, policy: dict[str, Any] | None = None, **changes: Any
         "spec": {
             "session": {"onNodeCrash": "RestartNode", "backoffSeconds": 0, **(policy or {})},
             "nodes": [{"name": name, "type": kind} for name, kind in zip(names, types, strict=True)],
-            "channels": [
-                {"from": f"{a}.output", "to": f"{b}.input"} for a, b in zip(names, names[1:], strict=False)
-            ],
+            "channels": [{"from": f"{a}.output", "to": f"{b}.input"} for a, b in itertools.pairwise(names)],
         },
     }
     pipeline = Pipeline.of(MediaPipeline.model_validate(manifest))

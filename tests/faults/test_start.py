@@ -67,7 +67,7 @@ async def test_a_missing_interpreter_is_named_before_anything_starts(python: dic
 async def test_an_interpreter_without_ringline_says_so_with_its_last_lines(tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.write_text(f"#!/bin/sh\nexec {sys.executable} -I -S \"$@\"\n")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     python.chmod(0o755)
     session = of(Pipeline().add_node("does_as_told", "a", python={"venv_path": str(tmp_path)}))
     error = await failure(session)

@@ -63,7 +63,7 @@ class Listeners:
 
     progress: Callable[[Progress], None]
     line: Callable[[str, str, str], None]
-    crash: Callable[[ExitRecord], None]
+    crash: Callable[[ExitRecord], object]
     failed: Callable[[BaseException], None]
     ended: Callable[[], None]
     busy: Callable[[str], bool]

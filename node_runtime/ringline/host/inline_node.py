@@ -141,7 +141,7 @@ class InlineNode:
         if not is_stream(result):
             await self._send(result, message)
             return
-        async with aclosing(each(result)) as items:  # type: ignore[type-var]
+        async with aclosing(each(result)) as items:
             async for item in items:
                 if self.interrupted():
                     return

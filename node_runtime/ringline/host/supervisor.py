@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -212,13 +212,18 @@ class Supervisor:
         end = self._failure or SessionClosedError(f"session '{self.session_id}' has ended")
         if self._ports is not None:
             self._ports.fail(end)
-        for step in (lambda: self._end_nodes(drain, grace), self._crew.close, self._close_links, self._close_memory):
-            try:
-                await step()
-            except Exception:
-                log.exception("closing session %s", self.session_id, extra=self._labels())
+        await self._safely(self._end_nodes(drain, grace))
+        await self._safely(self._crew.close())
+        await self._safely(self._close_links())
+        await self._safely(self._close_memory())
         self.state = "closed"
         self._settle(end)
+
+    async def _safely(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except Exception:
+            log.exception("closing session %s", self.session_id, extra=self._labels())
 
     async def _end_nodes(self, drain: bool, grace_s: float) -> None:
         if self._ending is not None:

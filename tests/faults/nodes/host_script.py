@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from ringline import Session
 from tests.faults.scenes import short
 from tests.integration.sessions import chain
-
-from ringline import Session
 
 
 async def tell(session: Session, nodes: int) -> None:
@@ -19,7 +18,7 @@ async def tell(session: Session, nodes: int) -> None:
         if len(pids) == nodes:
             break
         await asyncio.sleep(0.01)
-    zygote = session._engine._zygote.pid  # type: ignore[union-attr]  # noqa: SLF001
+    zygote = session._engine._zygote.pid  # type: ignore[union-attr]
     print(session.directory, zygote, *pids, flush=True)
 
 

@@ -76,7 +76,7 @@ class DoesAsTold(MultiprocessNode):
         if order == "segfault":
             ctypes.string_at(0)
         if order == "block":
-            time.sleep(3600)
+            time.sleep(3600)  # noqa: ASYNC251
         if order == "hold":
             ctypes.PyDLL(None).sleep(3600)
         return RuntimeData.text(f"{self.node_id}:{os.getpid()}:{order}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from ringline import MultiprocessNode, RuntimeData, SourceNode, register_node
 
@@ -95,7 +95,7 @@ class Total(MultiprocessNode):
 class Split(MultiprocessNode):
     """Even lengths to one port, odd ones to the other."""
 
-    outputs = {"even": "text", "odd": "text"}
+    outputs: ClassVar = {"even": "text", "odd": "text"}
 
     def process(self, data: RuntimeData) -> dict[str, RuntimeData]:
         return {"odd" if len(data.as_text()) % 2 else "even": data}

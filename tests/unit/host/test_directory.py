@@ -120,9 +120,7 @@ def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the host's lock of session s1."""
     (home / "s1").mkdir()
     (home / "s1" / "locks").write_bytes(bytes(64))
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(home / "s1")], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(home / "s1")], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     yield process

@@ -29,9 +29,7 @@ def diamond() -> SessionPlan:
         ("e", "ed", {"input_to_e", "e_to_d", "d_to_output"}),
     ],
 )
-def test_a_flush_covers_what_lies_downstream(
-    diamond: SessionPlan, node: str, nodes: str, channels: set[str]
-) -> None:
+def test_a_flush_covers_what_lies_downstream(diamond: SessionPlan, node: str, nodes: str, channels: set[str]) -> None:
     found_nodes, found_channels = covered(node, diamond)
     assert set(found_nodes) == set(nodes)
     assert set(found_channels) == channels

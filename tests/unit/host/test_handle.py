@@ -10,7 +10,6 @@ import pytest
 
 from ringline.control.messages import Message, MessageType
 from ringline.host.handle import NodeHandle, SpawnConfig
-
 from tests.unit.host.fakes import FakeLine, FakeProcess, handle_of
 
 

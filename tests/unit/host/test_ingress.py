@@ -294,5 +294,5 @@ async def test_the_socket_goes_with_the_ingress(tmp_path: Path) -> None:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  (what is waited for has no event)
+        while not condition():
             await asyncio.sleep(0.005)

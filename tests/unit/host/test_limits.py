@@ -26,7 +26,7 @@ def planned(nodes: int = 2, **settings: Any) -> SessionPlan:
 
 def with_limit(monkeypatch: pytest.MonkeyPatch, soft: int, used: int = 10) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-    monkeypatch.setattr(limits.procfs, "open_descriptors", lambda: used)
+    monkeypatch.setattr("ringline.host.procfs.open_descriptors", lambda: used)
 
 
 @pytest.mark.parametrize(("nodes", "enough"), [(1, 68), (10, 104)])
@@ -83,7 +83,7 @@ def test_other_names_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     assert limits.interpreter(NodePlan("a", "gain", executable="python-special")) == program
     assert limits.interpreter(NodePlan("a", "gain", executable=str(program))) == program
-    with pytest.raises(ProcessSpawnError, match="Python executable not found: 'python9'.*node 'a'"):
+    with pytest.raises(ProcessSpawnError, match=r"Python executable not found: 'python9'.*node 'a'"):
         limits.interpreter(NodePlan("a", "gain", executable="python9"))
 
 

@@ -8,7 +8,6 @@ from ringline.errors import InitTimeout, NodeConfigError, NodeInitError, Process
 from ringline.host.exits import ExitRecord, exit_record
 from ringline.host.failures import init_error, reported_error
 from ringline.host.member import Member
-
 from tests.unit.host.fakes import FakeLine, FakeProcess, member_of
 
 
@@ -56,7 +55,10 @@ async def test_a_start_that_exits_with_zero_says_so(member: Member) -> None:
 
 
 async def test_what_the_node_reports_keeps_its_class(member: Member) -> None:
-    member.told = {"reason": "Error", "error": "ringline.errors.UnknownNodeTypeError: no type 'vda'; did you mean 'vad'?"}
+    member.told = {
+        "reason": "Error",
+        "error": "ringline.errors.UnknownNodeTypeError: no type 'vda'; did you mean 'vad'?",
+    }
     error = init_error(member, ended(member, 1), 30.0)
     assert isinstance(error, UnknownNodeTypeError)
     assert str(error) == "node 's2s': no type 'vda'; did you mean 'vad'?"

@@ -9,7 +9,6 @@ import pytest
 
 from ringline.control.messages import Message, MessageType
 from ringline.host.shutdown import end_nodes
-
 from tests.unit.host.fakes import FakeLine, FakeProcess, member_of
 
 

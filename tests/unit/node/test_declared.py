@@ -34,7 +34,7 @@ class Plain(MultiprocessNode): ...
 def test_what_is_written_down_is_found(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(TEXT)
-    source = {"inputs": {}, "outputs": None, "source": True}
+    source: dict[str, object] = {"inputs": {}, "outputs": None, "source": True}
     assert declared_types([tmp_path]) == {
         "split": {"inputs": {"audio": "audio"}, "outputs": {"speech": "audio", "other": "any"}, "source": False},
         "count": source,
