@@ -7,6 +7,7 @@ are read-only as there, and what it sends comes back as a list. ``ringline new n
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -212,7 +213,7 @@ def _ports(given: Sequence[str] | None, declared: Mapping[str, Any] | None, defa
 
 
 async def _finished(result: Any) -> Any:
-    return await result if asyncio.iscoroutine(result) or asyncio.isfuture(result) else result
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _once(result: Any) -> AsyncIterator[Any]:

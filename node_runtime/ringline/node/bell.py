@@ -21,7 +21,7 @@ class Bell:
         self._waiting: list[asyncio.Future[None]] = []
         loop.add_reader(arena.poll_fd, self.ring)
 
-    async def wait(self) -> None:
+    async def wait(self, timeout_s: float | None = None) -> None:
         """Sleep until something may have changed; if it has already, only let the other tasks have a look too."""
         if self._arena.arm():
             self.ring()
@@ -29,7 +29,10 @@ class Bell:
             return
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(future)
-        await future
+        if timeout_s is None:
+            await future
+        else:
+            await asyncio.wait([future], timeout=timeout_s)
 
     def ring(self) -> None:
         """Wake every waiting task: the FIFO was written, or the host ordered something."""

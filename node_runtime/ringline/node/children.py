@@ -141,10 +141,18 @@ def _become_child(parent: int, streams: _Streams, environ: Mapping[str, str]) ->
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    os.environ.clear()
-    os.environ.update(environ)
+    _become_environment(environ)
     time.tzset()
     reseed()
+
+
+def _become_environment(environ: Mapping[str, str]) -> None:
+    """Change only what differs: each change costs copies of pages that were shared with the zygote."""
+    for name in [name for name in os.environ if name not in environ]:
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def detach() -> None:

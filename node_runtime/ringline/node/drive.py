@@ -16,6 +16,7 @@ from ringline.data import RuntimeData
 from ringline.errors import NodeError
 from ringline.node.base import MultiprocessNode, SourceNode
 from ringline.node.commands import Commands, Terminated
+from ringline.node.cycle import LOOK_AGAIN_S, Cycle
 from ringline.node.failure import describe
 from ringline.node.ports import Inbox, Outbox
 
@@ -42,14 +43,16 @@ class Driver(ABC):
         self._stamp = 0
         self._cancels = 0
         self._busy_since = 0.0
+        self._cycle: Cycle | None = None
+        self._look_again_s: float | None = None
 
     def adopt(self, node: MultiprocessNode) -> None:
         """Take the node that this driver serves."""
         self._node = node
 
-    def connect(self, arena: Arena, inbox: Inbox, outbox: Outbox) -> None:
-        """Take the node's memory and channels; the node is initialized."""
-        self._arena, self._inbox, self._outbox = arena, inbox, outbox
+    def connect(self, arena: Arena, inbox: Inbox, outbox: Outbox, cycle: Cycle | None = None) -> None:
+        """Take the node's memory and channels; the node is initialized. `cycle` is the one that it closes."""
+        self._arena, self._inbox, self._outbox, self._cycle = arena, inbox, outbox, cycle
         self._stamp = arena.flush_generation
         arena.stamp()
 
@@ -153,8 +156,17 @@ class Driver(ABC):
         if self.commands.shutdown:
             raise Terminated(0)
 
-    def _inputs_ended(self) -> bool:
-        return self._inbox.ended(with_first=self._node.ends_with_first_input)
+    def _finished(self) -> bool:
+        """Say whether this node, whose inputs are empty now, has nothing more to expect."""
+        if not len(self._inbox):
+            return self.commands.stopping
+        self._look_again_s = None
+        if not self._inbox.ended(with_first=self._node.ends_with_first_input):
+            return False
+        if self._cycle is None or self._cycle.settled():
+            return True
+        self._look_again_s = LOOK_AGAIN_S
+        return False
 
     def _answer(self, command: Message) -> None:
         """Answer a command of the queue that needs nothing but its flush or cancel to have been carried out."""

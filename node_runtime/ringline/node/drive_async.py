@@ -7,19 +7,22 @@ cancel that comes while it waits cancels the main task, which catches it and goe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ringline.control.messages import MessageType
 from ringline.data import RuntimeData
 from ringline.node.base import SourceNode
 from ringline.node.bell import Bell
 from ringline.node.commands import Commands, Terminated
+from ringline.node.cycle import Cycle
 from ringline.node.drive import Driver, parameters_of
 from ringline.node.outputs import each, is_stream
 from ringline.node.ports import Attempt, Inbox, Outbox
+
+if TYPE_CHECKING:
+    from ringline.shm import Arena
 
 _AT_ONCE: Final = 32
 """Messages handled before other tasks get a turn, if `process` never waited."""
@@ -37,8 +40,8 @@ class AsyncDriver(Driver):
         self._interruptible = False
         self._interrupting = False
 
-    def connect(self, arena: Any, inbox: Inbox, outbox: Outbox) -> None:
-        super().connect(arena, inbox, outbox)
+    def connect(self, arena: Arena, inbox: Inbox, outbox: Outbox, cycle: Cycle | None = None) -> None:
+        super().connect(arena, inbox, outbox, cycle)
         self._bell = Bell(self._loop, arena)
 
     def call(self, result: Any) -> Any:
@@ -138,12 +141,12 @@ class AsyncDriver(Driver):
                 handled += 1
                 if handled % _AT_ONCE == 0:
                     await asyncio.sleep(0)
-            elif self._inputs_ended() if len(inbox) else commands.stopping:
+            elif self._finished():
                 return
             else:
                 self._idle()
                 inbox.want(True)
-                await bell.wait()
+                await bell.wait(self._look_again_s)
 
     async def _handle(self, data: RuntimeData) -> None:
         self._at_work(data)
@@ -202,9 +205,7 @@ class AsyncDriver(Driver):
             while attempt.send() is None:
                 if self._interruptible:
                     self._inbox.want(False)  # nobody takes input now: what waits there must not wake anybody
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(patience_s):
-                        await self._bell.wait()
+                await self._bell.wait(patience_s)
         except BaseException:
             attempt.writer.cancel()
             raise

@@ -81,10 +81,7 @@ class SyncDriver(Driver):
                 return
             else:
                 self._idle()
-                arena.wait()
-
-    def _finished(self) -> bool:
-        return self._inputs_ended() if len(self._inbox) else self.commands.stopping
+                arena.wait(self._look_again_s)
 
     def _handle(self, data: RuntimeData) -> None:
         self._at_work(data)

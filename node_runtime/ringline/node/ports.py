@@ -7,7 +7,7 @@ came, or lies in a loaned one already.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringline.data import RuntimeData, decode, encode, encode_meta
@@ -29,10 +29,13 @@ class Attempt(NamedTuple):
 
 
 class Inbox:
-    """All inputs of a node; none is served twice while another one waits."""
+    """All inputs of a node; none is served twice while another one waits. `feedback` names those that close a cycle."""
 
-    def __init__(self, arena: Arena, inputs: Mapping[str, str], session_id: str) -> None:
+    def __init__(
+        self, arena: Arena, inputs: Mapping[str, str], session_id: str, feedback: Collection[str] = ()
+    ) -> None:
         self._readers: list[tuple[str, Reader]] = [(port, arena.reader(channel)) for port, channel in inputs.items()]
+        self._ending = [reader for port, reader in self._readers if port not in feedback]
         self._session_id = session_id
         self._turn = 0
 
@@ -62,8 +65,8 @@ class Inbox:
         )
 
     def ended(self, *, with_first: bool) -> bool:
-        """Say whether all inputs (or any, for a join that ends with its first) have ended and are read."""
-        ends = [reader.ended for _, reader in self._readers]
+        """Say whether all inputs from outside (or any, for a join that ends with its first) have ended and are read."""
+        ends = [reader.ended for reader in self._ending]
         return any(ends) if with_first and ends else all(ends)
 
     def want(self, wanted: bool) -> None:

@@ -87,7 +87,6 @@ class Pump:
         self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
         self._key = (node, epoch, stream)
         self._rest = b""
-        self.closed = False
         os.set_blocking(descriptor, False)
 
     def pump(self, outlet: Outlet) -> bool:
@@ -117,7 +116,6 @@ class Pump:
                 break
         self._pass_on(outlet, self._rest + b"\n" if self._rest else b"")
         self._rest = b""
-        self.closed = True
         os.close(self.descriptor)
 
     def _readable(self) -> bool:

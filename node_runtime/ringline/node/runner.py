@@ -23,6 +23,7 @@ from ringline.graph.nodeconfig import NodeConfig, NodePlan
 from ringline.node import exits, logs, signals
 from ringline.node.base import MultiprocessNode, SourceNode, create
 from ringline.node.commands import Commands, Terminated
+from ringline.node.cycle import Cycle
 from ringline.node.drive import Driver
 from ringline.node.drive_async import AsyncDriver
 from ringline.node.drive_sync import SyncDriver
@@ -137,7 +138,8 @@ class Runner:
         routes = OutputPorts(node, tuple(plan.outputs))
         self._outbox = Outbox(arena, routes, plan.outputs, session)
         assert self._driver is not None
-        self._driver.connect(arena, Inbox(arena, plan.inputs, session), self._outbox)
+        cycle = Cycle(arena, plan.name, channels) if plan.feedback else None
+        self._driver.connect(arena, Inbox(arena, plan.inputs, session, plan.feedback), self._outbox, cycle)
 
     def _work(self) -> None:
         """Wait for the start, run to the end of the stream, and say that it is done."""

@@ -170,8 +170,7 @@ class Zygote:
 
     def _pumping(self, pump: Pump) -> Callable[[], None]:
         def pumping() -> None:
-            # A reap handled in the same turn may have closed it, and its number may be another's by now.
-            if not pump.closed and not pump.pump(self._outlet):
+            if not pump.pump(self._outlet):
                 self._selector.unregister(pump.descriptor)
 
         return pumping
