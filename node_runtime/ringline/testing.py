@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -137,10 +137,11 @@ class NodeHarness:
             raise NodeError(f"node '{self.node.node_id}' is no SourceNode: use send()")
         self._started_at = self._flushes
         produced = self.node.produce()
-        async for item in each(produced) if is_stream(produced) else _once(await _finished(produced)):
-            self._take(item, None)
-            for output in self._drain():
-                yield output
+        async with aclosing(each(produced) if is_stream(produced) else _once(await _finished(produced))) as items:
+            async for item in items:
+                self._take(item, None)
+                for output in self._drain():
+                    yield output
 
     # Services, as the runner offers them.
 
@@ -170,10 +171,11 @@ class NodeHarness:
         if not is_stream(result):
             self._take(result, message)
             return
-        async for item in each(result):
-            if self.interrupted():
-                break
-            self._take(item, message)
+        async with aclosing(each(result)) as items:
+            async for item in items:
+                if self.interrupted():
+                    break
+                self._take(item, message)
 
     def _take(self, result: Any, like: RuntimeData | None) -> None:
         if self.interrupted() and like is not None:
@@ -216,5 +218,5 @@ async def _finished(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _once(result: Any) -> AsyncIterator[Any]:
+async def _once(result: Any) -> AsyncGenerator[Any, None]:
     yield result

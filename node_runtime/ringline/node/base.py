@@ -176,6 +176,10 @@ class MultiprocessNode:
         self.log = logging.LoggerAdapter(logger, {**services.labels, "node": self.node_id})
 
 
+Node = MultiprocessNode
+"""The short name of the same class."""
+
+
 class SourceNode(MultiprocessNode):
     """A node without inputs: `produce` yields messages until it ends, which ends its outputs."""
 
