@@ -21,8 +21,9 @@ def measure(*, quick: bool) -> Iterator[Row]:
     for kind in ("SyncSpeaker", "AsyncSpeaker"):
         silences, returns, resumes = asyncio.run(_interrupt(kind, rounds))
         name = "sync generator" if kind == "SyncSpeaker" else "async generator"
-        yield Row(f"{name}: flush to silence at the output", "ms", silences, Bar(50.0, "50 ms", "p99"))
-        yield Row(f"{name}: flush to every node having confirmed it", "ms", returns)
+        bar = Bar(50.0, "50 ms", "p99")
+        yield Row(f"{name}: flush to the last old sound at the output", "ms", silences, bar, "0: none came after it")
+        yield Row(f"{name}: flush to every node having confirmed it", "ms", returns, bar)
         yield Row(f"{name}: flush to the first sound of the next answer", "ms", resumes)
 
 

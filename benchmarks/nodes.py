@@ -15,18 +15,25 @@ RATE = 48_000
 BLOCK = RATE // 100
 
 
+STAMPS = 8
+"""Where in a block the times of leaving begin; those of arriving are before."""
+
+
 def stamped(data: RuntimeData, index: int) -> RuntimeData:
-    """Return the block with the time at which this node began to work on it in its place number `index`."""
-    now = time.monotonic_ns()
+    """Return the block with the times at which this node began and finished to work on it, in its places."""
+    arrived = time.monotonic_ns()
     samples = data.as_numpy().copy()
-    samples.view(np.int64)[index] = now
-    return RuntimeData(
+    times = samples.view(np.int64)
+    times[index] = arrived
+    answer = RuntimeData(
         type=DataType.AUDIO,
         payload=samples,
         session_id=data.session_id,
         timestamp=data.timestamp,
         metadata=AudioMetadata(sample_rate=RATE, channels=1, format="f32"),
     )
+    times[STAMPS + index] = time.monotonic_ns()
+    return answer
 
 
 class SyncHop(MultiprocessNode):

@@ -44,6 +44,8 @@ async def running(
         pipeline,
         config=config(**settings),
         log_callback=lambda *_: None,
+        # Else each node would import the main script, and with it what only the benchmarks need.
+        script=ROOT / "benchmarks" / "nodes.py",
     )
     try:
         await session.initialize(progress_callback=progress)
