@@ -56,6 +56,10 @@ uint32_t rl_heap_loan(rl_heap *heap, uint64_t bytes); /* L1, L2; RL_NONE = heap 
 void rl_heap_reap(rl_heap *heap);                     /* L1 for all outstanding blocks */
 void rl_heap_discard(rl_heap *heap, uint32_t block);
 void rl_heap_committed(rl_heap *heap, uint32_t block);
+/* Where a block of ours lies: from private memory, since a neighbour may write into the table. */
+static inline uint64_t rl_heap_offset(const rl_heap *heap, uint32_t block) {
+    return heap->extents[heap->extent_of[block - heap->first]].offset;
+}
 
 /* ---- this process in the arena ---- */
 typedef struct {

@@ -64,11 +64,18 @@ static bool place(uint64_t *cursor, uint64_t offset, uint64_t bytes, uint64_t al
     return true;
 }
 
-static bool terminated(const char *name, size_t size) { return name[0] && memchr(name, 0, size); }
+/* A non-empty, terminated name of printable ASCII. */
+static bool named(const char *name, size_t size) {
+    size_t length = strnlen(name, size);
+    for (size_t i = 0; i < length; i++)
+        if (name[i] < 0x21 || name[i] > 0x7e)
+            return false;
+    return length > 0 && length < size;
+}
 
 static bool parse_node(rl_map *map, uint32_t n, const rl_node_info *info) {
     rl_node *node = &map->node[n];
-    if (!terminated(info->name, sizeof info->name) || info->blocks > RL_MAX_BLOCKS || info->first_block != map->blocks ||
+    if (!named(info->name, sizeof info->name) || info->blocks > RL_MAX_BLOCKS || info->first_block != map->blocks ||
         (info->blocks == 0) != (info->heap_bytes == 0) || info->heap_bytes % 64 || rl_find_node(map, info->name) >= 0)
         return false;
     memcpy(node->name, info->name, sizeof node->name);
@@ -84,7 +91,7 @@ static bool parse_node(rl_map *map, uint32_t n, const rl_node_info *info) {
 
 static bool parse_channel(rl_map *map, uint32_t c, const rl_channel_info *info) {
     rl_channel *channel = &map->channel[c];
-    if (!terminated(info->name, sizeof info->name) || info->capacity < 1 || info->slots < info->capacity || info->slots > 4096 ||
+    if (!named(info->name, sizeof info->name) || info->capacity < 1 || info->slots < info->capacity || info->slots > 4096 ||
         info->slots & (info->slots - 1) || info->producer >= map->nodes || info->consumer >= map->nodes ||
         info->policy > RL_DEADLINE || (info->policy == RL_LATEST && info->capacity != 1) || rl_find_channel(map, info->name) >= 0)
         return false;

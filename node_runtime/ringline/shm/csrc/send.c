@@ -240,13 +240,6 @@ typedef struct {
     bool copied; /* … that this call took and filled */
 } outgoing;
 
-static void set_block(rl_self *self, outgoing *out, uint32_t block, uint64_t length) {
-    uint32_t owner;
-    out->message.block = block;
-    out->message.offset = (uint32_t)rl_load(&rl_block_at(self->map, block, &owner)->offset);
-    out->message.length = (uint32_t)length;
-}
-
 static rl_sent copy_in(WriterObject *writer, const rl_request *request, outgoing *out, const uint8_t *data) {
     rl_self *self = &writer->arena->self;
     uint32_t block;
@@ -254,7 +247,9 @@ static rl_sent copy_in(WriterObject *writer, const rl_request *request, outgoing
     if (got != SEND_DONE)
         return got;
     out->fresh = out->copied = true;
-    set_block(self, out, block, request->length);
+    out->message.block = block;
+    out->message.offset = (uint32_t)rl_heap_offset(&self->heap, block);
+    out->message.length = (uint32_t)request->length;
     rl_copy(writer->arena, self->map->base + out->message.offset, data, request->length);
     return rl_usable(writer->arena) ? SEND_DONE : SEND_ERROR;
 }
@@ -277,12 +272,11 @@ static rl_sent payload(WriterObject *writer, const rl_request *request, outgoing
 
 static rl_sent metadata(WriterObject *writer, const rl_request *request, outgoing *out) {
     rl_self *self = &writer->arena->self;
-    uint32_t owner;
     if (request->meta_length <= RL_INLINE_META)
         return SEND_DONE;
     rl_sent got = rl_obtain(writer, request, request->meta_length, &out->message.second);
     if (got == SEND_DONE)
-        memcpy(self->map->base + rl_load(&rl_block_at(self->map, out->message.second, &owner)->offset), request->meta, request->meta_length);
+        memcpy(self->map->base + rl_heap_offset(&self->heap, out->message.second), request->meta, request->meta_length);
     return got;
 }
 

@@ -140,7 +140,7 @@ BOTH(forward)
 /* ---- loan ---- */
 
 static PyObject *new_loan(WriterObject *writer, uint64_t bytes, const rl_request *request) {
-    uint32_t block, owner;
+    uint32_t block;
     rl_self *self = &writer->arena->self;
     if (rl_check_size(writer, bytes, 0) < 0)
         return NULL;
@@ -161,7 +161,7 @@ static PyObject *new_loan(WriterObject *writer, uint64_t bytes, const rl_request
     }
     loan->arena = (ArenaObject *)Py_NewRef((PyObject *)writer->arena);
     loan->block = block;
-    loan->offset = rl_load(&rl_block_at(self->map, block, &owner)->offset);
+    loan->offset = rl_heap_offset(&self->heap, block);
     loan->length = bytes;
     loan->exports = 0;
     loan->spent = loan->doomed = false;
