@@ -21,7 +21,7 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 
-from ringline.cli import shapes
+from ringline.cli import main, shapes
 from ringline.data import RuntimeData, load_audio_file, save_audio_file
 from tests.helpers.cli import BROKEN, PASS, TONE, Running, ringline, write
 
@@ -156,6 +156,18 @@ def test_text_goes_through_a_pipe(own: Path) -> None:
     assert "\nhello\nworld\n" in outcome.out
 
 
+def test_a_reader_that_goes_away_ends_the_session(own: Path) -> None:
+    words = [sys.executable, "-m", "ringline.cli", "run", str(write(own, LONG)), "--json", "--interval", "0.1"]
+    with subprocess.Popen(words, cwd=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    assert process.returncode == 0, told
+    assert "Traceback" not in told
+
+
 def test_a_crash_is_exit_code_1_with_the_reason(own: Path) -> None:
     write(own, "one\nboom\n", "in.txt")
     outcome = ringline("run", manifest(own, "fragile"), "-i", "first=in.txt", cwd=own)
@@ -249,11 +261,19 @@ def test_a_broken_manifest_prints_every_problem_and_starts_nothing(tmp_path: Pat
         (["--set", "runtime.python_executable=nosuchpython"], 1, "Python executable not found: 'nosuchpython'"),
     ],
 )
-def test_a_mistake_is_one_message_without_a_traceback(own: Path, words: list[str], code: int, message: str) -> None:
-    outcome = ringline("run", write(own, PASS), *words, cwd=own)
-    assert outcome.code == code, outcome.err
-    assert message in re.sub(r"\s+│?\s*", " ", outcome.err)
-    assert "Traceback" not in outcome.err
+def test_a_mistake_is_one_message_without_a_traceback(
+    own: Path,
+    words: list[str],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(own)
+    assert main(["run", str(write(own, PASS)), *words]) == code
+    told = capsys.readouterr().err
+    assert message in re.sub(r"\s+│?\s*", " ", told)
+    assert "Traceback" not in told
 
 
 def test_a_second_session_of_the_same_id_is_refused(own: Path) -> None:

@@ -5,8 +5,6 @@ Called by `ringline.cli.main`; the generator of docs/cli.md walks `app` too.
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ringline.cli import bench, doctor, graph, new, nodes, plan, recv, run, send, top, validate
-from ringline.cli.console import epilog
+from ringline.cli.console import epilog, silence_stdout
 from ringline.cli.failure import sentence
 from ringline.errors import RinglineError
 
@@ -72,7 +70,7 @@ def invoke(arguments: list[str], invocation: Invocation) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except BrokenPipeError:
-        _silence_stdout()
+        silence_stdout()
         return 1
     except KeyboardInterrupt:
         return 130
@@ -92,11 +90,3 @@ def _report(error: Exception, *, debug: bool) -> int:
         hint = "" if debug else " (ringline --debug COMMAND shows where)"
         typer.echo(f"internal error: {type(error).__name__}: {error}{hint}", err=True)
     return 1
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining at its exit: the reader of our output has gone (`| head`)."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ringline.cli.console import console, epilog, human_bytes, human_seconds, print_json, table
+from ringline.cli.complete import node_types
+from ringline.cli.console import console, counted, epilog, human_bytes, human_seconds, print_json, table
 from ringline.cli.shapes import BenchRowShape, BenchShape, TimesShape
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def latency(
     from ringline.cli.measure import chain_seconds, run
 
     seconds = run(chain_seconds(hops, size, count))
-    rows = [_row(f"through {hops} nodes", size, seconds), _row("one hop", size, [s / (hops + 1) for s in seconds])]
+    rows = [
+        _row(f"through {counted(hops, 'node')}", size, seconds),
+        _row("one hop", size, [s / (hops + 1) for s in seconds]),
+    ]
     _show("latency", rows, as_json=as_json)
 
 
@@ -79,13 +83,19 @@ def spawn(
 
     up, down = run(spawn_seconds(nodes, count))
     per_node = [seconds / nodes for seconds in up]
-    rows = [_row(f"{nodes} nodes ready", 0, up), _row("per node", 0, per_node), _row("ended and cleaned up", 0, down)]
+    rows = [
+        _row(f"{counted(nodes, 'node')} ready", 0, up),
+        _row("per node", 0, per_node),
+        _row("ended and cleaned up", 0, down),
+    ]
     _show("spawn", rows, as_json=as_json)
 
 
 @app.command("node", epilog=epilog("ringline bench node resample --set rate=16000 --input speech.wav"))
 def node(
-    node_type: Annotated[str, typer.Argument(metavar="TYPE", help="A node type, or module:Class.")],
+    node_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help="A node type, or module:Class.", autocompletion=node_types)
+    ],
     *,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Its config; may be repeated.")

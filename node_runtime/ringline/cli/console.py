@@ -5,7 +5,10 @@ Consoles are made when they are used, so that a test's or a shell's redirection 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,7 +37,27 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """Print one JSON object in one line and flush it: for a stream of them."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")), flush=True)
+    print(one_line(value), flush=True)
+
+
+def one_line(value: Any) -> str:
+    """Return compact JSON without a line break."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def say(text: str) -> None:
+    """Print a line of a session that runs. When nobody reads any more (`| head`), end it as SIGTERM would."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence_stdout()
+        signal.raise_signal(signal.SIGTERM)
+
+
+def silence_stdout() -> None:
+    """Send what is printed from now on nowhere: the reader of our output has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
@@ -72,3 +95,8 @@ def human_seconds(seconds: float) -> str:
 def epilog(*examples: str) -> str:
     """Return what stands below a command's options: its examples, a line each."""
     return "\n\n".join(("Example:" if len(examples) == 1 else "Examples:", *examples))
+
+
+def counted(count: int, noun: str) -> str:
+    """Write ``1 node``, ``2 nodes``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ringline.cli.complete import node_types
 from ringline.cli.console import console, print_json, table
 from ringline.cli.extras import EXTRAS, how_to_install, missing
 from ringline.cli.shapes import NodeTypeShape
@@ -27,7 +28,9 @@ ORDER: Final = (*EXTRAS, OWN)
 
 
 def command(
-    node_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="Document this node type.")] = None,
+    node_type: Annotated[
+        str | None, typer.Argument(metavar="[TYPE]", help="Document this node type.", autocompletion=node_types)
+    ] = None,
     paths: Annotated[
         list[Path] | None,
         typer.Option("--path", metavar="FOLDER", help="Also look for node types here. May be repeated."),

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ringline.cli.complete import session_ids
+from ringline.cli.console import counted
+
 NAME = "recv"
 EXAMPLES = (
     "ringline recv --session voice-7 speaker --output answer.wav",
@@ -15,7 +18,9 @@ EXAMPLES = (
 
 def command(
     name: Annotated[str, typer.Argument(metavar="OUTPUT", help="The session output's name.")],
-    session: Annotated[str, typer.Option("--session", "-s", metavar="ID", help="The session's id.")],
+    session: Annotated[
+        str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
+    ],
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - prints text and JSON.")
     ] = "-",
@@ -34,4 +39,4 @@ def command(
         received = asyncio.run(read_output(session, name, writer, count))
     finally:
         writer.close()
-    typer.echo(f"{received} messages received from {name}", err=True)
+    typer.echo(f"{counted(received, 'message')} received from {name}", err=True)

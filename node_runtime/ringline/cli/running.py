@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from ringline.cli.failure import sentence
 from ringline.cli.feeds import Feed
@@ -45,8 +45,6 @@ from ringline.settings import RuntimeConfig
 
 Result = Literal["ended", "interrupted", "duration", "failed"]
 Restart = Literal["never", "on-failure", "always"]
-PLAYED_OUT_S: Final = 5.0
-"""How long outputs may take to be written after the session's end."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +203,21 @@ class Attempt:
                 await stack.enter_async_context(self._open_ingress(directory, stack))
             result = await self._until_over()
             if result == "ended":
-                async with asyncio.timeout(PLAYED_OUT_S):
-                    await self._outlets.finished()
+                await self._played_out()
             return result
+
+    async def _played_out(self) -> None:
+        """Wait until what came last is written; a reader that does not read is left by Ctrl-C."""
+        playing = asyncio.create_task(self._outlets.finished(), name="played-out")
+        asked = asyncio.create_task(self._interrupts.asked.wait(), name="asked")
+        try:
+            await asyncio.wait((playing, asked), return_when=asyncio.FIRST_COMPLETED)
+            if playing.done():
+                playing.result()
+        finally:
+            playing.cancel()
+            asked.cancel()
+            await asyncio.gather(playing, asked, return_exceptions=True)
 
     def _open_ingress(self, directory: Path, stack: contextlib.AsyncExitStack) -> Ingress:
         inputs = tuple(self._session.plan.inputs)

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ringline.cli.complete import session_ids
+from ringline.cli.console import counted
+
 NAME = "send"
 EXAMPLES = (
     "ringline send --session voice-7 microphone question.wav",
@@ -17,7 +20,9 @@ def command(
     name: Annotated[str, typer.Argument(metavar="INPUT", help="The session input's name.")],
     file: Annotated[str, typer.Argument(metavar="FILE", help="What to send; - reads stdin.")],
     *,
-    session: Annotated[str, typer.Option("--session", "-s", metavar="ID", help="The session's id.")],
+    session: Annotated[
+        str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
+    ],
     end: Annotated[bool, typer.Option("--end", help="End the input's stream afterwards.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Send at the media's own pace.")] = False,
     block_ms: Annotated[
@@ -32,4 +37,4 @@ def command(
 
     feed = Feed(name, file, "any")
     sent = asyncio.run(feed_input(session, feed, end=end, realtime=realtime, block_ms=block_ms))
-    typer.echo(f"{sent} messages sent to {name}", err=True)
+    typer.echo(f"{counted(sent, 'message')} sent to {name}", err=True)

@@ -212,6 +212,9 @@ class TopNodeShape(TypedDict):
     epoch: Annotated[int, "incarnation"]
     attached: Annotated[bool, "a living process holds its lock"]
     busy_seconds: Annotated[float, "time spent in the present process() call; 0 when idle"]
+    calls: Annotated[int, "process() calls so far; of @host: messages received by the application"]
+    p50_seconds: Annotated[float | None, "half of the calls took less; of @host: from a message's entry to its exit"]
+    p99_seconds: Annotated[float | None, "99 % of the calls took less; both are bounds of buckets that double"]
     heap_used_bytes: Annotated[int, "bytes of its heap in use"]
     heap_bytes: Annotated[int, "size of its heap"]
 

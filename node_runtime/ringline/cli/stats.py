@@ -5,6 +5,7 @@ Rates need two readings; `Rates` keeps the one before.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ringline.host.status import NodeStatus
-    from ringline.shm import ChannelStats
+    from ringline.shm import ChannelStats, LatencyHistogram
 
 
 def channel_shape(stats: ChannelStats) -> ChannelShape:
@@ -70,6 +71,18 @@ def _per_second(channel: ChannelShape, before: tuple[int, int] | None, elapsed: 
     if before is None or elapsed <= 0:
         return 0.0, 0.0
     return max(0, channel["messages"] - before[0]) / elapsed, max(0, channel["bytes"] - before[1]) / elapsed
+
+
+def quantile(histogram: LatencyHistogram, share: float) -> float | None:
+    """Return the bound in seconds below which a share of the latencies lies; None without any, infinity above all bounds."""
+    from ringline.shm.stats import BUCKET_BOUNDS_S
+
+    below = 0
+    for bound, count in zip((*BUCKET_BOUNDS_S, math.inf), histogram.counts, strict=False):
+        below += count
+        if histogram.count and below >= share * histogram.count:
+            return bound
+    return None
 
 
 def drops_text(channel: ChannelShape) -> str:

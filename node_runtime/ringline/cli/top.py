@@ -5,6 +5,7 @@ Nothing is asked of the sessions' processes, so it works while their nodes, or e
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringline.cli.complete import session_ids
 from ringline.cli.console import console, human_bytes, human_seconds, print_json_line, table
 from ringline.cli.shapes import TopNodeShape, TopSessionShape, TopShape
-from ringline.cli.stats import Rates, channel_shape, channel_table
+from ringline.cli.stats import Rates, channel_shape, channel_table, quantile
 from ringline.errors import RinglineError, SessionError
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ EXAMPLES = (
 
 
 def command(
-    session: Annotated[str | None, typer.Option("--session", "-s", metavar="ID", help="Only this session.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", "-s", metavar="ID", help="Only this session.", autocompletion=session_ids)
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one reading and end.")] = False,
     interval: Annotated[
         float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Time between readings.")
@@ -46,7 +50,7 @@ def command(
         raise SessionError(f"there is no session {session!r} in {folder}; `ringline top --once` lists those that run")
     if once or as_json:
         for reading in _readings(folder, session, interval, once=once):
-            print_json_line(reading) if as_json else console().print(_picture(reading, {}))
+            print_json_line(reading) if as_json else console().print(_picture(reading, None))
     else:
         _watch(folder, session, interval)
 
@@ -92,9 +96,16 @@ def _node(stats: NodeStats, now_ns: int) -> TopNodeShape:
         epoch=stats.epoch,
         attached=stats.attached,
         busy_seconds=round(max(0.0, busy), 3),
+        calls=stats.latency.count,
+        p50_seconds=_finite(quantile(stats.latency, 0.5)),
+        p99_seconds=_finite(quantile(stats.latency, 0.99)),
         heap_used_bytes=stats.heap_used_bytes,
         heap_bytes=stats.heap_bytes,
     )
+
+
+def _finite(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isinf(seconds) else seconds
 
 
 def _watch(folder: Path, session: str | None, interval: float) -> None:
@@ -107,17 +118,19 @@ def _watch(folder: Path, session: str | None, interval: float) -> None:
             live.update(_picture(reading, rates), refresh=True)
 
 
-def _picture(reading: TopShape, rates: dict[str, Rates]) -> Group:
+def _picture(reading: TopShape, rates: dict[str, Rates] | None) -> Group:
     from rich.console import Group
 
     if not reading["sessions"]:
         return Group(f"no session runs in {reading['directory']}")
     parts: list[object] = []
     for session in reading["sessions"]:
-        measured = rates.setdefault(session["session_id"], Rates()).of(session["channels"])
+        measured = None  # one reading has no rates
+        if rates is not None:
+            measured = rates.setdefault(session["session_id"], Rates()).of(session["channels"])
         host = "" if session["host_alive"] else " (its host is dead)"
         rows = [_row(name, node) for name, node in session["nodes"].items()]
-        headings = ("node", "process", "epoch>", "busy for>", "heap in use>", "of>")
+        headings = ("node", "process", "epoch>", "busy for>", "calls>", "p50 <>", "p99 <>", "heap>", "of>")
         parts.append(table(headings, rows, title=f"session {session['session_id']}{host}"))
         parts.append(channel_table(session["channels"], measured))
     return Group(*parts)  # type: ignore[arg-type]
@@ -129,6 +142,8 @@ def _row(name: str, node: TopNodeShape) -> tuple[str, ...]:
         "attached" if node["attached"] else "gone",
         str(node["epoch"]),
         human_seconds(node["busy_seconds"]) if node["busy_seconds"] else "idle",
+        str(node["calls"]),
+        *("-" if seconds is None else human_seconds(seconds) for seconds in (node["p50_seconds"], node["p99_seconds"])),
         human_bytes(node["heap_used_bytes"]),
         human_bytes(node["heap_bytes"]),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringline.cli.console import print_json
+from ringline.cli.console import counted, print_json
 from ringline.cli.shapes import ProblemShape, ValidateShape
 from ringline.errors import ManifestError, Problem
 
@@ -69,5 +69,5 @@ def _print(pipelines: list[tuple[Path, MediaPipeline]], problems: list[ProblemSh
         typer.echo(f"{where}: {problem['message']}")
     for file, pipeline in pipelines:
         spec = pipeline.spec
-        counts = f"{len(spec.nodes)} nodes, {len(spec.channels)} channels"
+        counts = f"{counted(len(spec.nodes), 'node')}, {counted(len(spec.channels), 'channel')}"
         typer.echo(f"{file}: {pipeline.metadata.name}: ok ({counts})")

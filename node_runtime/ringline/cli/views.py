@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from ringline.cli.console import console, human_bytes, human_seconds, print_json_line, table
+from ringline.cli.console import console, counted, human_bytes, human_seconds, one_line, print_json_line, say, table
 from ringline.cli.moments import since_speech
 from ringline.cli.shapes import (
     ExitLine,
@@ -47,28 +47,28 @@ class JsonView:
     """One JSON object per line on stdout."""
 
     def progress(self, line: ProgressLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def log(self, node: str, line: str) -> None:
         print_log(node, line)
 
     def exit(self, line: ExitLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def notice(self, line: NoticeLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def started(self, line: StartedLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def stats(self, line: StatsLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def text(self, line: TextLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def moment(self, line: MomentLine) -> None:
-        print_json_line(line)
+        say(one_line(line))
 
     def summary(self, line: SummaryShape) -> None:
         print_json_line(line)
@@ -81,28 +81,28 @@ class PlainView:
     """Lines for a log file or a pipe: no cursor movement, no statistics before the end."""
 
     def progress(self, line: ProgressLine) -> None:
-        print(progress_text(line), flush=True)
+        say(progress_text(line))
 
     def log(self, node: str, line: str) -> None:
         print_log(node, line)
 
     def exit(self, line: ExitLine) -> None:
-        print(exit_text(line), flush=True)
+        say(exit_text(line))
 
     def notice(self, line: NoticeLine) -> None:
         print(line["message"], file=sys.stderr, flush=True)
 
     def started(self, line: StartedLine) -> None:
-        print(f"session {line['session_id']} runs after {human_seconds(line['seconds'])}", flush=True)
+        say(f"session {line['session_id']} runs after {human_seconds(line['seconds'])}")
 
     def stats(self, line: StatsLine) -> None:
         """Left out: the table at the end has it all."""
 
     def text(self, line: TextLine) -> None:
-        print(f"{line['output']}: {line['text']}", flush=True)
+        say(f"{line['output']}: {line['text']}")
 
     def moment(self, line: MomentLine) -> None:
-        print(moment_text(line), flush=True)
+        say(moment_text(line))
 
     def summary(self, line: SummaryShape) -> None:
         print_summary(line, console())
@@ -143,7 +143,7 @@ def print_summary(summary: SummaryShape, out: Console) -> None:
         out.print()
     for name, end in summary["outputs"].items():
         if end["file"] is not None:
-            amount = f"{end['messages']} messages, {human_bytes(end['bytes'])}"
+            amount = f"{counted(end['messages'], 'message')}, {human_bytes(end['bytes'])}"
             out.print(f"{name} → {end['file']} ({amount})" if end["messages"] else f"{name}: nothing came, no file")
     if summary["error"] is not None:
         # Only its first line: the last lines of a node, which follow in an error, have been shown as they came.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
 import pytest
 
-from ringline.cli import machine
 from ringline.cli.machine import look
 
 
@@ -94,5 +94,5 @@ def test_an_extension_that_does_not_load_is_told_with_its_reason(monkeypatch: py
     def fail(name: str) -> object:
         raise ImportError(f"{name}: undefined symbol")
 
-    monkeypatch.setattr(machine.importlib, "import_module", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
     assert look().extension_error == "ringline.shm._core: undefined symbol"

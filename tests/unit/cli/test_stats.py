@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from ringline.cli.console import console, human_bytes, human_seconds, table
 from ringline.cli.shapes import ChannelShape
-from ringline.cli.stats import Rates, channel_shape, channel_table, drops_text, end_of, node_shape, node_table
+from ringline.cli.stats import Rates, channel_shape, channel_table, drops_text, end_of, node_shape, node_table, quantile
+from ringline.shm import LatencyHistogram
 
 
 def stats(**changes: Any) -> Any:
@@ -127,3 +129,18 @@ def test_bytes_have_a_unit(count: int, text: str) -> None:
 )
 def test_times_have_a_unit(seconds: float, text: str) -> None:
     assert human_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "bound"),
+    [
+        ((), 0.5, None),
+        ((0, 0, 4), 0.5, 4e-6),
+        ((1, 1, 2), 0.5, 2e-6),
+        ((99, 0, 0, 1), 0.99, 1e-6),
+        ((0,) * 31 + (1,), 0.5, math.inf),
+    ],
+)
+def test_a_quantile_is_the_bound_of_its_bucket(counts: tuple[int, ...], share: float, bound: float | None) -> None:
+    padded = counts + (0,) * (32 - len(counts))
+    assert quantile(LatencyHistogram(padded, 0.0, sum(counts)), share) == bound

@@ -40,7 +40,7 @@ def test_several_documents_of_one_file_are_named(cli: Cli, tmp_path: Path) -> No
     outcome = cli("validate", write(tmp_path, f"{TONE}---\n{PASS}"))
     assert outcome.code == 0
     assert "tone: ok (3 nodes, 2 channels)" in outcome.out
-    assert "pass: ok (1 nodes, 0 channels)" in outcome.out
+    assert "pass: ok (1 node, 0 channels)" in outcome.out
 
 
 def test_a_folder_that_does_not_exist_is_found_here(cli: Cli, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -61,7 +61,7 @@ def summary(**changes: Any) -> SummaryShape:
         "outputs": {"speaker": EndShape(messages=3, bytes=300, file="answer.wav")},
         "moments": MOMENTS,
     }
-    return SummaryShape(**(values | changes))  # type: ignore[typeddict-item]
+    return cast("SummaryShape", values | changes)
 
 
 def exit_line(**changes: Any) -> ExitLine:
@@ -78,7 +78,7 @@ def exit_line(**changes: Any) -> ExitLine:
         "max_rss_bytes": 1 << 20,
         "cpu_seconds": 0.1,
     }
-    return ExitLine(**(values | changes))  # type: ignore[typeddict-item]
+    return cast("ExitLine", values | changes)
 
 
 def show_all(view: View) -> None:
