@@ -102,14 +102,14 @@ def test_two_detectors_share_a_video_and_keep_its_order(tmp_path: Path) -> None:
 
 
 def test_longer_chains_of_effects_take_longer(tmp_path: Path) -> None:
-    rows = json.loads(run(EXAMPLES / "effects" / "run.py", "1", "5", "--blocks", "60", "--json", folder=tmp_path))
-    assert [row["nodes"] for row in rows] == [1, 5]
+    rows = json.loads(run(EXAMPLES / "effects" / "run.py", "1", "4", "--blocks", "40", "--json", folder=tmp_path))
+    assert [row["nodes"] for row in rows] == [1, 4]
     assert 0 < rows[0]["p50_us"] < rows[1]["p50_us"]
     assert rows[1]["added_per_node_us"] > 0
 
 
 def test_the_table_of_the_effects_has_the_documented_form(tmp_path: Path) -> None:
-    printed = run(EXAMPLES / "effects" / "run.py", "1", "3", "--blocks", "30", folder=tmp_path)
+    printed = run(EXAMPLES / "effects" / "run.py", "1", "2", "--blocks", "20", folder=tmp_path)
     assert missing(EXAMPLES / "effects", printed) == set()
 
 

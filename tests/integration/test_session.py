@@ -326,6 +326,34 @@ async def test_status_and_memory_are_those_of_real_processes() -> None:
         assert status.as_json()["nodes"]["a"]["state"] == "running"
 
 
+async def test_a_log_callback_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def bad(node: str, stream: str, line: str) -> None:
+        raise RuntimeError("no log today")
+
+    session = Session(session_id(), chain("t_count", "t_total"), config=config(), log_callback=bad)
+    async with session:
+        await session.wait()
+    assert "no log today" in caplog.text
+
+
+async def test_metrics_are_served_while_the_session_lives() -> None:
+    import urllib.request
+
+    session = Session(session_id(), chain("t_echo"), config=config(), metrics_port=0)
+    async with session:
+        await session.send("a", b"123")
+        (await session.receive("a")).release()
+        server = session._metrics
+        assert server is not None
+        url = f"http://127.0.0.1:{server.port}/metrics"
+        with await asyncio.to_thread(urllib.request.urlopen, url) as answer:
+            text = answer.read().decode()
+    assert 'ringline_channel_bytes_total{channel="input_to_a",consumer="a",producer="@host"' in text
+    assert f'ringline_session_latency_seconds_count{{session="{session.session_id}"}} 1.0' in text
+    with pytest.raises(OSError):
+        await asyncio.to_thread(urllib.request.urlopen, url)
+
+
 async def test_a_node_gets_its_environment_and_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_THE_HOST", "inherited")
     pipeline = Pipeline().add_node("t_environment", "a", env={"OF_THE_NODE": "given"})
