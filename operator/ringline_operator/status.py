@@ -104,11 +104,14 @@ def running_status(
     *,
     denial: Denial | None = None,
     outcome: Outcome | None = None,
+    report: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the status of a session that has not finished: waiting, starting, running, or between two attempts."""
     phase, reason, message = _phase(pod, denial, outcome)
     status = _base(session, pod)
     status["phase"] = phase
+    if report:
+        status["nodes"] = _reported(status.get("nodes", []), report)
     if outcome is not None:
         status["attemptEndTime"] = rfc3339(outcome.at)
     if phase == "Running":
@@ -197,6 +200,17 @@ def _base(session: SessionView, pod: PodView | None) -> dict[str, Any]:
         if pod.ip:
             status["endpoint"] = {"address": pod.ip, "port": INGRESS_PORT}
     return status
+
+
+def _reported(nodes: list[dict[str, Any]], report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Merge what the gateway says of living nodes: progress, restarts within the session, exits that a pod hides."""
+    said = {item["name"].replace("_", "-"): item for item in report.get("nodes", ()) if "name" in item}
+    fields = ("state", "progressPercent", "message", "epoch", "restarts", "lastExit")
+    merged = []
+    for node in nodes:
+        news = {key: value for key, value in said.get(node["name"], {}).items() if key in fields and value is not None}
+        merged.append({**news, **node} if node["state"] in ("Failed", "Stopped") else {**node, **news})
+    return merged
 
 
 def _nodes(pod: PodView, known: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

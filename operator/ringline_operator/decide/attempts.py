@@ -32,7 +32,8 @@ def _advance(world: World, session: SessionView, policy: SessionPolicy, now: flo
         _begin(world, session, now, decision)
     else:
         _drop_former_pods(world, session, pod, decision)
-        decision.add(PatchSession(session.name, session.uid, running_status(session, pod, now)))
+        report = world.reports.get(pod.uid, {})
+        decision.add(PatchSession(session.name, session.uid, running_status(session, pod, now, report=report)))
 
 
 def _begin(world: World, session: SessionView, now: float, decision: Decision) -> None:

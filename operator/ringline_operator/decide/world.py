@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ringline_operator.actions import Action
 from ringline_operator.views import PipelineView, PodView, SessionView
@@ -31,6 +32,8 @@ class World:
     sessions: tuple[SessionView, ...] = ()
     pods: tuple[PodView, ...] = ()
     denials: Mapping[str, Denial] = field(default_factory=dict)
+    reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What gateways said last of their nodes, by pod uid."""
 
     @cached_property
     def pod_by_owner(self) -> dict[str, tuple[PodView, ...]]:
