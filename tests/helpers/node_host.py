@@ -143,13 +143,15 @@ class NodeHost:
             names.ENV_TOKEN: self.token,
         }
 
-    def spawn(self, node: str, epoch: int = 1, *, argv: Sequence[str] | None = None, **env: str) -> None:
-        self.zygote.spawn(node, argv, epoch, {**self.environment(node, epoch), **env})
+    def spawn(
+        self, node: str, epoch: int = 1, *, argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.zygote.spawn(node, argv, epoch, {**self.environment(node, epoch), **(env or {})})
 
     async def start(self, *nodes: str, **env: str) -> None:
         """Spawn nodes, wait until they are ready, and let them process."""
         for node in nodes:
-            self.spawn(node, **env)
+            self.spawn(node, env=env)
         for node in nodes:
             await self.event(MessageType.READY, node)
         for node in nodes:

@@ -1,8 +1,8 @@
 """Which class a node type's name stands for, and where classes are searched.
 
 `register_node` is for authors; the runner calls `resolve` in a node's process. Searched in this order: classes that are
-registered already, the box (`ringline.nodes`), the application's own script, ``module:Class`` names, the Python files in
-`extra_paths`, the entry points of installed packages (group ``ringline.nodes``).
+registered already, the box (`ringline.nodes`), the application's own script, the Python files in `extra_paths`, the entry
+points of installed packages (group ``ringline.nodes``). A name like ``module:Class`` says itself where to look.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def resolve(
     if node_type in _TYPES:
         return _TYPES[node_type]
     paths = [Path(path) for path in extra_paths]
+    if ":" in node_type:
+        return _by_path(node_type)
     found = (
         _in_box(node_type)
         or _in_script(node_type, script)
-        or _by_path(node_type)
         or _in_folders(node_type, paths)
         or _in_packages(node_type)
     )
@@ -92,10 +93,8 @@ def _in_script(node_type: str, script: Path | None) -> type[MultiprocessNode] | 
     return _TYPES.get(node_type)
 
 
-def _by_path(node_type: str) -> type[MultiprocessNode] | None:
-    module, colon, name = node_type.partition(":")
-    if not colon:
-        return None
+def _by_path(node_type: str) -> type[MultiprocessNode]:
+    module, _, name = node_type.partition(":")
     return _class_in(discovery.import_named(module, node_type), name, node_type)
 
 
