@@ -13,6 +13,7 @@ import typer
 
 from ringline.cli import bench, doctor, graph, new, nodes, plan, recv, run, send, top, validate
 from ringline.cli.console import epilog, silence_stdout
+from ringline.cli.extras import extra_of_module, how_to_install
 from ringline.cli.failure import sentence
 from ringline.errors import RinglineError
 
@@ -84,6 +85,9 @@ def _report(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, RinglineError):
         typer.echo(sentence(error), err=True)
+    elif isinstance(error, ModuleNotFoundError) and extra_of_module(str(error.name)):
+        extra = extra_of_module(str(error.name))
+        typer.echo(f"error: {error.name} is not installed; it comes with: {how_to_install(extra)}", err=True)
     elif isinstance(error, OSError):
         typer.echo(f"error: {sentence(error)}", err=True)
     else:

@@ -34,3 +34,9 @@ def missing(extra: str) -> list[str]:
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra."""
     return f"pip install 'ringline[{extra}]'"
+
+
+def extra_of_module(module: str) -> str:
+    """Return the extra that brings a module, or an empty text for one that is not ours to install."""
+    top = module.partition(".")[0]
+    return next((extra for extra, packages in EXTRAS.items() if top in packages.values()), "")

@@ -13,6 +13,7 @@ class ProblemShape(TypedDict):
     """One finding in a manifest."""
 
     file: Annotated[str, "the file as it was given"]
+    line: Annotated[int | None, "the line, from 1, or null where none can be named"]
     pipeline: Annotated[str, "metadata.name of the document, empty if it could not be read"]
     place: Annotated[str, "where, such as spec.channels[2].to"]
     message: Annotated[str, "what is wrong and the way out"]

@@ -60,12 +60,15 @@ def check_file(file: Path) -> tuple[list[MediaPipeline], list[ProblemShape]]:
 
 
 def _shape(file: Path, pipeline: str, problem: Problem) -> ProblemShape:
-    return ProblemShape(file=str(file), pipeline=pipeline, place=problem.place, message=problem.message)
+    return ProblemShape(
+        file=str(file), line=problem.line or None, pipeline=pipeline, place=problem.place, message=problem.message
+    )
 
 
 def _print(pipelines: list[tuple[Path, MediaPipeline]], problems: list[ProblemShape]) -> None:
     for problem in problems:
-        where = ": ".join(part for part in (problem["file"], problem["pipeline"], problem["place"]) if part)
+        file = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+        where = ": ".join(part for part in (file, problem["pipeline"], problem["place"]) if part)
         typer.echo(f"{where}: {problem['message']}")
     for file, pipeline in pipelines:
         spec = pipeline.spec

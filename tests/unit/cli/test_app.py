@@ -154,3 +154,33 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     script = f"import ringline.cli, ringline.cli.app, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(("numpy", "zmq", "av", "cv2", "soxr", "prometheus_client", "websockets")))
+from ringline.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [["validate"], ["plan"], ["plan", "--json"], ["graph"], ["graph", "-f", "mermaid"]])
+def test_what_concerns_manifests_works_where_only_the_core_is_installed(tmp_path: Path, words: list[str]) -> None:
+    command = [sys.executable, "-c", WITHOUT, *words, str(write(tmp_path, TONE))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "tone" in ran.stdout
+
+
+def test_what_runs_sessions_names_the_extra_that_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, "run", str(write(tmp_path, TONE))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == "error: numpy is not installed; it comes with: pip install 'ringline[multiprocess]'\n"
+
+
+def test_nodes_can_be_listed_where_only_the_core_is_installed() -> None:
+    command = [sys.executable, "-c", WITHOUT, "nodes"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "energy_vad" in ran.stdout

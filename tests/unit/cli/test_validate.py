@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.helpers.cli import BROKEN, PASS, TONE, VOICE, Cli, write
@@ -24,14 +25,17 @@ def test_all_problems_of_a_file_are_printed_not_only_the_first(cli: Cli, tmp_pat
         "spec.nodes[0].config.hangover",
     ):
         assert [line for line in lines if place in line], place
-    assert all(line.startswith(f"{tmp_path}/pipeline.yaml: ") for line in lines)
+    # Each names its line, as compilers do, so that an editor can go there.
+    places = [re.fullmatch(rf"{tmp_path}/pipeline\.yaml:(\d+): .*", line) for line in lines]
+    assert [int(place[1]) for place in places if place] == [6, 9, 9, 10]
+    assert all(places)
 
 
 def test_several_files_are_all_checked(cli: Cli, tmp_path: Path) -> None:
     good, bad, absent = write(tmp_path, TONE), write(tmp_path, BROKEN, "broken.yaml"), tmp_path / "absent.yaml"
     outcome = cli("validate", bad, good, absent)
     assert outcome.code == 1
-    assert "broken.yaml: " in outcome.out
+    assert "broken.yaml:9: " in outcome.out
     assert "absent.yaml: " in outcome.out
     assert f"{good}: tone: ok" in outcome.out
 
@@ -57,6 +61,7 @@ def test_json_lists_pipelines_and_problems(cli: Cli, tmp_path: Path) -> None:
     assert outcome.json["ok"] is False
     assert outcome.json["pipelines"] == ["tone"]
     assert {problem["file"] for problem in outcome.json["problems"]} == {str(bad)}
+    assert {problem["line"] for problem in outcome.json["problems"]} == {6, 9, 10}
     assert all(problem["place"] and problem["message"] for problem in outcome.json["problems"])
 
 
