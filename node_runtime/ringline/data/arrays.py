@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
 
 def check(payload: Any, data_type: DataType) -> Array:
-    """The payload as an array that can travel; a list or another array-like is converted.
+    """Give the payload as an array that can travel; a list or another array-like is converted.
 
     DataError for dtypes that are not on the allow-list (object, structured, text, dates, long double).
     """
@@ -85,14 +85,14 @@ def _advice(dtype: np.dtype[Any]) -> str:
 
 
 def contiguous(array: Array) -> tuple[Array, bool]:
-    """The array in C order, and whether that took a copy."""
+    """Give the array in C order, and whether that took a copy."""
     if array.flags.c_contiguous:
         return array, False
     return np.ascontiguousarray(array), True
 
 
 def view(buffer: Any, layout: Layout) -> Array:
-    """The array in the buffer, read-only, not copied; it keeps the buffer exported as long as it or a slice of it lives."""
+    """Show the array in the buffer, read-only, not copied; it keeps the buffer exported as long as it or a slice of it lives."""
     if not layout.nbytes:
         empty = np.empty(layout.shape, layout.dtype)
         empty.flags.writeable = False
@@ -105,7 +105,7 @@ def view(buffer: Any, layout: Layout) -> Array:
 
 
 def owner(array: Array) -> Any:
-    """The object whose memory the array shows (a lease, a loan, bytes …), or None if the array owns it.
+    """Find the object whose memory the array shows (a lease, a loan, bytes …), or None if the array owns it.
 
     The runner asks this to see that what a node returned lies in a block already and needs no copy.
     """

@@ -42,7 +42,7 @@ def load_audio_file(
 
 
 def read_wav_bytes(content: bytes, *, sample_rate: int | None = None, dtype: Dtype = "float32") -> RuntimeData:
-    """The same from a WAV file's content. DataError if it is none."""
+    """Read the same from a WAV file's content. DataError if it is none."""
     try:
         samples, rate = _read_wav(io.BytesIO(content))
     except (wave.Error, EOFError) as error:
@@ -72,7 +72,7 @@ def save_audio_file(path: str | os.PathLike[str], data: RuntimeData | Iterable[R
 
 
 def as_int16(data: RuntimeData) -> Array:
-    """A message's samples as little-endian int16 in the interleaved order of files, whatever they were."""
+    """Give a message's samples as little-endian int16 in the interleaved order of files, whatever they were."""
     samples = data.as_numpy()
     if data.metadata.layout == "planar" and samples.ndim == 2:
         samples = samples.T
@@ -85,7 +85,7 @@ def as_int16(data: RuntimeData) -> Array:
 
 
 def as_float32(samples: Array) -> Array:
-    """Samples as float32 in -1..1; integers are divided by their full scale, float32 is returned as it is."""
+    """Give samples as float32 in -1..1; integers are divided by their full scale, float32 is returned as it is."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
     if samples.dtype == np.uint8:
@@ -123,7 +123,7 @@ def _message(samples: Array, rate: int, sample_rate: int | None, dtype: str) -> 
 
 
 def resample(samples: Array, from_rate: int, to_rate: int) -> Array:
-    """The samples (shape (n,) or (n, channels)) at another rate. DataError if soxr is not installed."""
+    """Give the samples (shape (n,) or (n, channels)) at another rate. DataError if soxr is not installed."""
     try:
         import soxr
     except ImportError:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from ringline.data import wire
 from ringline.data.arrays import DTYPE_CODES, DTYPES, MAX_DIMENSIONS, Layout
 from ringline.data.payloads import FORMS
-from ringline.data.runtime_data import RuntimeData, check_time, lease_bytes, received
+from ringline.data.runtime_data import LEAST_TIME, MOST_TIME, RuntimeData, check_time, lease_bytes, received
 from ringline.data.types import BY_CODE, Metadata
 from ringline.errors import DataError
 
@@ -56,7 +56,9 @@ def encode(data: RuntimeData, session_id: str = "") -> Encoded:
 
 def encode_meta(data: RuntimeData, session_id: str = "") -> tuple[int, bytes]:
     """Kind and metadata bytes only: what a forward of the same block needs."""
-    check_time(data.timestamp)
+    time = data.timestamp
+    if time.__class__ is not int or not LEAST_TIME <= time <= MOST_TIME:
+        check_time(time)
     kind = data.type.code
     head = _array_head(data._layout or data.payload) if FORMS[kind].is_array else _PLAIN_HEAD  # noqa: SLF001
     own = data.session_id
@@ -114,7 +116,7 @@ def decode(
     port: str = "",
     session_id: str = "",
 ) -> RuntimeData:
-    """The message in a block: a lease is any readable buffer with `release()`; `session_id` is the session's own.
+    """Give the message in a block: a lease is any readable buffer with `release()`; `session_id` is the session's own.
 
     The payload is not touched before somebody asks for it. DataError for bytes that `encode` does not write; the lease is
     then still the caller's to release.
@@ -128,17 +130,8 @@ def decode(
         raise DataError(f"a {data_type.value} message {'without' if layout is None else 'with'} a layout")
     if layout is not None and layout.nbytes != lease_bytes(lease):
         raise DataError(f"the message says {layout.nbytes} bytes, its block has {lease_bytes(lease)}")
-    return received(
-        data_type,
-        parsed.metadata,
-        lease,
-        layout,
-        timestamp=timestamp,
-        origin=origin,
-        sequence=sequence,
-        port=port,
-        session_id=parsed.session_id or session_id,
-    )
+    own = parsed.session_id or session_id
+    return received(data_type, parsed.metadata, lease, layout, own, timestamp, origin, sequence, port)
 
 
 def _parse(meta: bytes) -> _Parsed:

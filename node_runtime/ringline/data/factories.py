@@ -52,7 +52,7 @@ class Factories:
         timestamp: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Self:
-        """An audio message from samples: an array, or a sequence of numbers (stored as float32). `sample_rate` in Hz.
+        """Make an audio message from samples: an array, or a sequence of numbers (stored as float32). `sample_rate` in Hz.
 
         `channels` may be left out when the array's shape says it: (n, channels) interleaved, (channels, n) planar.
         """
@@ -80,7 +80,7 @@ class Factories:
         timestamp: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A video message from one picture: (height, width, 3) is bgr24, (h, w, 4) bgra, (h, w) gray unless `format` says else.
+        """Make a video message from one picture: (height, width, 3) is bgr24, (h, w, 4) bgra, (h, w) gray unless `format` says else.
 
         For yuv420p the array is (height * 3 / 2, width), as OpenCV and FFmpeg have it.
         """
@@ -106,7 +106,7 @@ class Factories:
         timestamp: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A text message; `final=False` marks a partial result that a later message replaces."""
+        """Make a text message; `final=False` marks a partial result that a later message replaces."""
         return cls(DataType.TEXT, text, session_id, timestamp, TextMetadata(language, final, extra=extra or {}))
 
     @classmethod
@@ -119,17 +119,17 @@ class Factories:
         timestamp: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A tensor message from an array or anything that numpy can make one of."""
+        """Make a tensor message from an array or anything that numpy can make one of."""
         return cls(DataType.TENSOR, array, session_id, timestamp, TensorMetadata(names, extra=extra or {}))
 
     @classmethod
     def json(cls, value: Any, *, session_id: str = "", timestamp: int | None = None) -> Self:
-        """A message that holds a JSON value."""
+        """Make a message that holds a JSON value."""
         return cls(DataType.JSON, value, session_id, timestamp)
 
     @classmethod
     def binary(cls, data: Any, *, session_id: str = "", timestamp: int | None = None) -> Self:
-        """A message of bytes without a meaning known to Ringline (an encoded picture, a document …)."""
+        """Make a message of bytes without a meaning known to Ringline (an encoded picture, a document …)."""
         return cls(DataType.BINARY, data, session_id, timestamp)
 
     @classmethod
@@ -140,7 +140,7 @@ class Factories:
         session_id: str = "",
         timestamp: int | None = None,
     ) -> Self:
-        """A message that names a file; its content does not travel."""
+        """Make a message that names a file; its content does not travel."""
         return cls(DataType.FILE, path, session_id, timestamp)
 
     @classmethod
@@ -153,7 +153,7 @@ class Factories:
         timestamp: int | None = None,
         **fields: Any,
     ) -> Self:
-        """A message from node to node about the media, in line with it: its payload is ``{"name": name, **fields}``."""
+        """Make a message from node to node about the media, in line with it: its payload is ``{"name": name, **fields}``."""
         if "name" in fields:
             raise DataError("a control message's name is its first argument; choose another word for the field")
         return cls(DataType.CONTROL, {"name": name, **fields}, session_id, timestamp)

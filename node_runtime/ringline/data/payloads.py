@@ -25,13 +25,13 @@ class Form(Protocol):
     is_array: bool
 
     def check(self, payload: Any, data_type: DataType) -> Any:
-        """The payload as it is kept in a message; DataError if it can't be carried."""
+        """Give the payload as it is kept in a message; DataError if it can't be carried."""
 
     def write(self, payload: Any) -> tuple[Any, bool]:
-        """A C-contiguous buffer of it, and whether an array had to be copied for that."""
+        """Give a C-contiguous buffer of it, and whether an array had to be copied for that."""
 
     def read(self, buffer: Any, layout: Layout | None) -> Any:
-        """The payload in a block; DataError if the bytes are not what they should be."""
+        """Give the payload in a block; DataError if the bytes are not what they should be."""
 
     def size(self, payload: Any) -> int:
         """Its length on the wire in bytes."""
@@ -175,7 +175,7 @@ def dump_json(value: Any, what: str) -> bytes:
 
 
 def parse_json(text: bytes, what: str) -> Any:
-    """A JSON value; DataError for anything else, however deep or long."""
+    """Read a JSON value; DataError for anything else, however deep or long."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -183,7 +183,7 @@ def parse_json(text: bytes, what: str) -> Any:
 
 
 def as_bytes_view(payload: Any) -> Array:
-    """The bytes of a binary payload as a read-only uint8 array, not copied."""
+    """Show the bytes of a binary payload as a read-only uint8 array, not copied."""
     view = memoryview(payload)
     flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
     return arrays.view(flat, Layout(np.dtype(np.uint8), (flat.nbytes,), flat.nbytes))

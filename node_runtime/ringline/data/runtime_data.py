@@ -22,8 +22,8 @@ from ringline.errors import DataError, LeaseReleasedError
 
 _UNREAD: Final = object()
 _RELEASED: Final = object()
-_LEAST_TIME: Final = -(1 << 63)
-_MOST_TIME: Final = (1 << 63) - 1
+LEAST_TIME: Final = -(1 << 63)
+MOST_TIME: Final = (1 << 63) - 1
 _SETTABLE: Final = frozenset(("type", "session_id", "timestamp", "metadata", "sequence", "port", "origin"))
 
 
@@ -92,7 +92,7 @@ class RuntimeData(Factories):
 
     @classmethod
     def coerce(cls, value: Any, like: RuntimeData | DataType | None = None) -> RuntimeData:
-        """A message from a raw value: array → tensor, bytes → binary, str → text, path → file, other JSON values → json.
+        """Make a message from a raw value: array → tensor, bytes → binary, str → text, path → file, other JSON values → json.
 
         `like` is what the receiver expects: a data type, or a message whose type, metadata, session and time are taken over as
         far as they fit. With an audio type, bytes that are a WAV file become its samples. DataError for what fits nothing.
@@ -121,7 +121,7 @@ class RuntimeData(Factories):
         return payload
 
     def as_numpy(self) -> Array:
-        """The payload as an array, without a copy; read-only if it was received. Binary payloads are shown as uint8.
+        """Show the payload as an array, without a copy; read-only if it was received. Binary payloads are shown as uint8.
 
         The array and all slices of it keep the message's block; take `.copy()` of what is to be kept for long. DataError if
         the type holds no numbers.
@@ -134,7 +134,7 @@ class RuntimeData(Factories):
         raise DataError(f"a {self.type.value} message holds no array; use .payload")
 
     def as_text(self) -> str:
-        """The payload of a text or file message, or UTF-8 bytes of a binary one. DataError for all others."""
+        """Give the payload of a text or file message, or UTF-8 bytes of a binary one. DataError for all others."""
         if self.type in (DataType.TEXT, DataType.FILE):
             return str(self.payload)
         if self.type is DataType.BINARY:
@@ -142,7 +142,7 @@ class RuntimeData(Factories):
         raise DataError(f"a {self.type.value} message is not text; use .payload")
 
     def as_json(self) -> Any:
-        """The value of a json or control message, or the one that a text or binary message spells. DataError otherwise."""
+        """Give the value of a json or control message, or the one that a text or binary message spells. DataError otherwise."""
         if self.type in (DataType.JSON, DataType.CONTROL):
             return self.payload
         if self.type in (DataType.TEXT, DataType.BINARY):
@@ -160,13 +160,13 @@ class RuntimeData(Factories):
         return payloads.FORMS[self.type.code].size(self.payload)
 
     def copy(self) -> RuntimeData:
-        """The same message in memory of its own: it outlives the block, and its array can be written to."""
+        """Give the same message in memory of its own: it outlives the block, and its array can be written to."""
         made = self.with_()
         made._payload, made._lease, made._layout = payloads.FORMS[self.type.code].copy(self.payload), None, None
         return made
 
     def with_(self, **changes: Any) -> RuntimeData:
-        """A message with the same payload (and the same lease, so it passes on without a copy) and other fields.
+        """Make a message with the same payload (and the same lease, so it passes on without a copy) and other fields.
 
         `changes` may name any attribute, `payload` too: that one gives up the lease. DataError for any other name, and for
         a `type` that stores its payload in another way.
@@ -235,19 +235,18 @@ class RuntimeData(Factories):
         return f"{self._payload!r:.60}"
 
 
-def received(
+def received(  # noqa: PLR0917  (called for each message: names would cost a tenth of it)
     data_type: DataType,
     metadata: Metadata | None,
     lease: Any,
     layout: Layout | None,
-    *,
+    session_id: str,
     timestamp: int,
     origin: int,
     sequence: int | None,
     port: str,
-    session_id: str,
 ) -> RuntimeData:
-    """A message that shows a block: made by the codec, which has checked everything."""
+    """Make a message that shows a block: made by the codec, which has checked everything."""
     data = RuntimeData.__new__(RuntimeData)
     data.type = data_type
     data._payload = _UNREAD
@@ -271,14 +270,14 @@ def lease_bytes(lease: Any) -> int:
 
 
 def check_time(timestamp: Any) -> int:
-    """A timestamp as an int of 64 bits; DataError for anything else."""
-    if timestamp.__class__ is int and _LEAST_TIME <= timestamp <= _MOST_TIME:
+    """Give a timestamp as an int of 64 bits; DataError for anything else."""
+    if timestamp.__class__ is int and LEAST_TIME <= timestamp <= MOST_TIME:
         return timestamp
     try:
         time = timestamp.__index__()
     except AttributeError:
         raise DataError(f"a timestamp is a whole number of nanoseconds, not {timestamp!r:.80}") from None
-    if not _LEAST_TIME <= time <= _MOST_TIME:
+    if not LEAST_TIME <= time <= MOST_TIME:
         raise DataError(f"timestamp {time} does not fit into 64 bits of nanoseconds")
     return int(time)
 

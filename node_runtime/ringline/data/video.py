@@ -21,7 +21,7 @@ _NS: int = 1_000_000_000
 
 
 def video_frames(path: str | os.PathLike[str], *, format: str = "bgr24") -> Iterator[RuntimeData]:  # noqa: A002
-    """The file's pictures in order, each with its time in the file; shape (height, width, 3) for "bgr24" and "rgb24".
+    """Give the file's pictures in order, each with its time in the file; shape (height, width, 3) for "bgr24" and "rgb24".
 
     Raises FileNotFoundError, or DataError for a file without pictures, an unknown pixel `format`, or if PyAV is missing.
     The file is closed when the iterator ends or is closed.

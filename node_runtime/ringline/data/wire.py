@@ -24,7 +24,7 @@ _NO_DURATION: Final = -1
 
 
 def pack(metadata: Metadata | None) -> bytes:
-    """The metadata's bytes, kept with the object when nothing in it can change. DataError if `extra` is not JSON."""
+    """Give the metadata's bytes, kept with the object when nothing in it can change. DataError if `extra` is not JSON."""
     if metadata is None:
         return b"\0"
     kept = metadata._wire  # noqa: SLF001  (the field is there for this module)
@@ -41,7 +41,7 @@ def pack(metadata: Metadata | None) -> bytes:
 
 
 def unpack(wire: bytes) -> Metadata | None:
-    """The metadata; DataError (never another error) for bytes that `pack` does not write."""
+    """Read the metadata; DataError (never another error) for bytes that `pack` does not write."""
     if not wire:
         raise DataError("the metadata is cut off")
     tag = wire[0] & ~_EXTRA
