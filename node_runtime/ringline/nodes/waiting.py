@@ -16,6 +16,16 @@ Leaving = tuple[str | None, RuntimeData]
 """A message and the port that it leaves by (None: the only one)."""
 
 
+HELD_BLOCKS = 8
+"""So many messages of an input are held in place; later ones are copied, since a reader may hold only capacity + 16 of a
+channel, and what it holds its sender can't use."""
+
+
+def kept(data: RuntimeData, held: int) -> RuntimeData:
+    """Give the message itself, or a copy of it if `held` messages of its input are held already."""
+    return data if held < HELD_BLOCKS else data.copy()
+
+
 class WaitingNode(MultiprocessNode):
     """Override `take`, `due`, `deadline` and `forget`; they are plain functions of the loop's time in seconds."""
 

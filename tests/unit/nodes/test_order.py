@@ -84,6 +84,17 @@ async def test_too_many_held_messages_push_the_earliest_out() -> None:
         assert times([output for ms in (1, 2, 3, 4) for output in await node.send(at(ms), "a")]) == [1, 2]
 
 
+async def test_many_held_messages_are_copied_so_that_their_sender_gets_its_blocks_back() -> None:
+    arrays = [np.full(4, number) for number in range(40)]
+    async with merger() as node:
+        for number, array in enumerate(arrays):
+            await node.send(RuntimeData.tensor(array, timestamp=number), "a")
+        left = [output.data for output in await node.end()]
+    assert [data.as_numpy()[0] for data in left] == list(range(40))
+    in_place = [np.shares_memory(data.as_numpy(), array) for data, array in zip(left, arrays, strict=True)]
+    assert in_place == [True] * 8 + [False] * 32
+
+
 async def test_equal_times_all_pass() -> None:
     async with merger() as node:
         await node.send(at(10, "left"), "a")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ringline import DataError, DataType, NodeConfigError, RuntimeData, register_node
 from ringline.nodes.support import BoxConfig, Ports, with_extra
-from ringline.nodes.waiting import Leaving, WaitingNode
+from ringline.nodes.waiting import Leaving, WaitingNode, kept
 
 
 class JoinConfig(BoxConfig):
@@ -28,10 +28,10 @@ class JoinConfig(BoxConfig):
         description="The input whose message is sent, uncopied, with the others' JSON or text in its `extra`; absent: a JSON object is sent.",
     )
     max_held: int = Field(
-        16,
+        100,
         ge=1,
         le=4096,
-        description="Messages held per input at most; the oldest goes when there are more. Not over the channel's capacity + 16.",
+        description="Messages held per input at most; the oldest goes when there are more.",
     )
 
 
@@ -72,7 +72,8 @@ class Join(WaitingNode):
                 f"node '{self.node_id}' (join) can put only text and JSON together, but {data.type.value} came at '{data.port}';"
                 " make that input the primary one"
             )
-        self._queues.setdefault(data.port, deque()).append((data, now))
+        queue = self._queues.setdefault(data.port, deque())
+        queue.append((kept(data, len(queue)), now))
 
     def due(self, now: float, *, ending: bool) -> Iterator[Leaving]:
         while waiting := [queue for queue in self._queues.values() if queue]:

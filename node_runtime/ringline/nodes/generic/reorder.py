@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ringline import RuntimeData, register_node
 from ringline.nodes.support import BoxConfig, Ports
-from ringline.nodes.waiting import Leaving, WaitingNode
+from ringline.nodes.waiting import Leaving, WaitingNode, kept
 
 
 class ReorderConfig(BoxConfig):
@@ -25,10 +25,10 @@ class ReorderConfig(BoxConfig):
         description="What happens to one that is earlier than what has left: drop it, or send it at once.",
     )
     max_held: int = Field(
-        16,
+        100,
         ge=1,
         le=4096,
-        description="Messages held per input at most; the earliest leaves when there are more. Not over the channel's capacity + 16.",
+        description="Messages held per input at most; the earliest leaves when there are more.",
     )
 
 
@@ -37,8 +37,7 @@ class Reorder(WaitingNode):
     """Merges streams, each in order, into one in the order of timestamps; payloads are not copied.
 
     Inputs: any port names that channels connect, each with one writer; output `output`. A message leaves when every input has
-    something later, or after `wait_ms`. Metrics: `late` counts what came too late. Channels into it should hold at least as
-    many messages as it waits for.
+    something later, or after `wait_ms`. What comes too late is counted (metric `late`).
 
     Example::
 
@@ -57,7 +56,8 @@ class Reorder(WaitingNode):
 
     def take(self, data: RuntimeData, now: float) -> None:
         if self._last is None or data.timestamp >= self._last:
-            self._queues.setdefault(data.port, deque()).append((data, now))
+            queue = self._queues.setdefault(data.port, deque())
+            queue.append((kept(data, len(queue)), now))
             return
         self.metrics.counter("late").inc()
         if self.options.late == "send":

@@ -13,7 +13,7 @@ from pydantic import Field
 from ringline import DataError, DataType, RuntimeData, VideoMetadata, register_node
 from ringline.nodes.support import BoxConfig, Ports, expect, extra_of
 from ringline.nodes.video.pictures import bgr_of, opencv
-from ringline.nodes.waiting import Leaving, WaitingNode
+from ringline.nodes.waiting import Leaving, WaitingNode, kept
 
 _Colour = Annotated[int, Field(ge=0, le=255)]
 
@@ -69,7 +69,7 @@ class Draw(WaitingNode):
             self._found.append((data.timestamp, self._boxes(data)))
             return
         expect(self, data, DataType.VIDEO)
-        self._frames.append((data, now))
+        self._frames.append((kept(data, len(self._frames)), now))
 
     def due(self, now: float, *, ending: bool) -> Iterator[Leaving]:
         while self._frames:
