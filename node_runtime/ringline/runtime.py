@@ -163,7 +163,7 @@ class Runtime:
             if each in self._executors:
                 return self._executors[each]
         if name == "inline":
-            return InlineExecutor()
+            return InlineExecutor(next((each.config for each in self._executors.values()), None))
         known = ", ".join(sorted(self._executors))
         raise SessionError(f"no executor '{name}' is registered (there is: {known})")
 

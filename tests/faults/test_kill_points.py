@@ -26,7 +26,7 @@ from ringline.shm import Arena, reclaim_dead
 from tests.faults import kill_actor
 
 KILLS = 100
-MAX_LIFE_S = 0.3
+MAX_LIFE_S = 0.12
 SENDING = ["L2", "C1", "C3", "C4", "C5", "C6", "C7", "D2", "D3", "D4"]
 READING = ["N3", "N4", "N5", "R1", "R2", "W1", "W3"]
 STEPS = {"write": [*SENDING, "W1", "W3"], "forward": SENDING + READING, "left": READING, "right": READING}
@@ -200,9 +200,10 @@ def test_a_host_killed_while_it_reclaims_is_followed_by_one_that_finishes(
         scene.processes["forward"].kill()
         scene.processes["forward"].wait()
         scene.host.close()
-        environment = {**os.environ, "RINGLINE_FAILPOINT": f"{step}:2"}  # the first pass is about its own ports
+        passes = 1 if "H3" <= step <= "H6" else 2  # the other steps are passed for the host's own ports first
+        environment = {**os.environ, "RINGLINE_FAILPOINT": f"{step}:{passes}"}
         command = [sys.executable, "-c", HOST_CODE, str(directory), *(["forward"] if keep else [])]
-        assert subprocess.run(command, env=environment, check=False).returncode in (-9, 0)
+        assert subprocess.run(command, env=environment, check=False).returncode == -9
         scene.host = Arena.adopt(directory)
         while reclaim_dead(scene.host)[1]:
             time.sleep(0.001)

@@ -134,6 +134,17 @@ async def test_the_zygote_cleans_up_after_a_host_that_was_killed(phase: str) -> 
     await until(lambda: not host.directory.exists())
 
 
+async def test_children_that_the_application_forked_do_not_keep_its_nodes_alive() -> None:
+    host = Host("forked")
+    await until(lambda: len(procfs.family(host.process.pid)) > len(host.nodes) + 2)
+    [forked] = set(procfs.family(host.process.pid)) - {host.process.pid, host.zygote, *host.nodes}
+    host.kill()
+    await gone(host.zygote, *host.nodes)
+    assert exists(forked)
+    os.kill(forked, signal.SIGKILL)
+    await until(lambda: not host.directory.exists())
+
+
 async def test_when_both_are_killed_the_next_start_takes_the_stale_directory() -> None:
     host = Host("running")
     os.kill(host.zygote, signal.SIGSTOP)

@@ -142,3 +142,32 @@ class StartsOnce(MultiprocessNode):
     def process(self, data):
         os._exit(9)
 '''
+
+
+async def test_a_hung_node_is_killed_and_replaced() -> None:
+    session = await started(restarting("does_as_told", "does_as_told"))
+    await answer(session, "b")
+    victim = (await pids_of(session))["b"]
+    os.kill(victim, signal.SIGSTOP)
+    await session.send("a", "waits for the next one")
+    assert (await session.receive("b", timeout=60)).as_text().endswith("waits for the next one")
+    last = (await session.get_status()).nodes["b"].last_exit
+    assert last is not None
+    assert (last.reason, last.epoch) == ("Unhealthy", 1)
+    await gone(victim)
+    await session.cleanup()
+    nothing_left(session)
+
+
+async def test_a_finite_stream_goes_through_a_restart_to_its_end() -> None:
+    session = await started(restarting("does_as_told", "does_as_told"))
+    await answer(session, "b")
+    await session.send("a", "kill")
+    for number in range(5):
+        await session.send("a", f"m{number}")
+    await session.end()
+    got = [data.as_text().rpartition(":")[2] async for data in session.stream("b")]
+    assert got == [f"m{number}" for number in range(5)]
+    await session.wait()
+    await session.cleanup()
+    nothing_left(session)

@@ -96,6 +96,7 @@ class Crew:
     def launch(self, links: Links) -> None:
         """Ask the zygote for all nodes."""
         self._links = links
+        self._task(watch_memory(self._memory_limits, self._over_memory), "memory")
         for member in self.members.values():
             self._spawn(member)
 
@@ -140,7 +141,6 @@ class Crew:
         self._started = True
         for member in self.members.values():
             await self._begin_work(member)
-        self._task(watch_memory(self._memory_limits, self._over_memory), "memory")
 
     async def _begin_work(self, member: Member) -> None:
         if not member.alive or member.handle is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal as signals
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -165,14 +164,6 @@ def _message(reason: str, code: int, signal: str | None, oom: bool | None, known
     if reason in ("Completed", "Shutdown"):
         return "ended in order" if code == 0 else f"ended on order with {signal or f'code {code}'}"
     return f"killed by {signal}" if signal else "it ended without saying why; its last lines may tell"
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9; a number without a name stays a number."""
-    try:
-        return signals.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def log_exit(record: ExitRecord) -> None:

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,17 @@ HELLO_TIMEOUT_S: Final = 30.0
 """Its imports take about 0.2 s; half a minute only passes on a machine that hangs."""
 _EXIT_PATIENCE_S: Final = 3.0
 _LAST_WORDS_BYTES: Final = 65536
+
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """Close our ends in a child that the application forked, else the zygotes would not see this process die."""
+    for each in list(_sockets):
+        each.close()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 Event = dict[str, Any]
 EventHandler = Callable[[Event, bytes], None]
@@ -62,6 +74,7 @@ class ZygoteClient:
     async def start(self, environ: Mapping[str, str]) -> None:
         """Start the process and wait for its hello. Raises `ProcessSpawnError` with its last words."""
         ours, theirs = socket.socketpair()
+        _sockets.add(ours)
         # Read when it dies. Not blocking at either end: words that nobody reads must not hold it up.
         self._words, words = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -151,12 +164,20 @@ class ZygoteClient:
                     if self._hello is not None and not self._hello.done():
                         self._hello.set_result(int(header.get("pid", 0)))
                     continue
-                self._on_event(header, body)
+                self._give(header, body)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except ValueError as error:
             reason = f"it sent a bad frame: {error}"
         self._lost(reason)
+
+    def _give(self, event: Event, body: bytes) -> None:
+        # A log callback is the application's: what it raises must not stop the reading of exits.
+        try:
+            self._on_event(event, body)
+        except Exception:
+            labels = {"session": self._session_id, "node": event.get("node", ""), "channel": "", "epoch": 0}
+            log.exception("handling a %s event of the zygote failed", event.get("ev"), extra=labels)
 
     def _lost(self, reason: str) -> None:
         if self._closing:

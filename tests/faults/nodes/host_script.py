@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 
 from ringline import Session
 from tests.faults.scenes import short
@@ -23,7 +25,12 @@ async def tell(session: Session, nodes: int) -> None:
 
 
 async def main(session_id: str, phase: str) -> None:
-    kinds = {"initialize": "never_ready", "running": "does_as_told", "cleanup": "slow_cleanup"}
+    kinds = {
+        "initialize": "never_ready",
+        "running": "does_as_told",
+        "cleanup": "slow_cleanup",
+        "forked": "does_as_told",
+    }
     grace_s = 3600.0 if phase == "cleanup" else 2.0
     session = Session(session_id, chain("does_as_told", kinds[phase]), config=short(cleanup_grace_period_secs=grace_s))
     telling = asyncio.create_task(tell(session, 2))
@@ -31,6 +38,9 @@ async def main(session_id: str, phase: str) -> None:
     try:
         await session.start()
         await telling
+        if phase == "forked" and os.fork() == 0:
+            time.sleep(3600)  # noqa: ASYNC251
+            os._exit(0)
         if phase == "cleanup":
             await session.cleanup()
         await asyncio.Event().wait()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ringline.errors import ProcessCrashed
-from ringline.host.exits import Circumstances, exit_reason, exit_record, log_exit, signal_name
+from ringline.host.exits import Circumstances, exit_reason, exit_record, log_exit
 
 KNOWN = Circumstances("s1")
 
@@ -107,8 +107,3 @@ def test_an_event_with_nothing_in_it_is_still_a_record() -> None:
     record = exit_record({}, KNOWN)
     assert (record.node_id, record.exit_code, record.stderr_tail) == ("", -1, ())
     assert json.dumps(record.as_json())
-
-
-def test_signals_have_names() -> None:
-    assert signal_name(9) == "SIGKILL"
-    assert signal_name(250) == "signal 250"
