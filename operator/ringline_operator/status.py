@@ -280,8 +280,8 @@ def pipeline_status(
         "readyReplicas": ready,
         "updatedReplicas": sum(1 for item in replicas if item.revision == pipeline.revision),
         "claimedSessions": sum(1 for item in sessions if item.is_claim and not item.finished),
-        "updateRevision": pipeline.revision,
         "selector": f"ringline.dev/pipeline={pipeline.name},ringline.dev/claimed=false",
+        **({"updateRevision": pipeline.revision} if pipeline.revision else {}),
         **({"shm": dict(shm)} if shm else {}),
         "conditions": conditions(
             former.get("conditions", ()),
