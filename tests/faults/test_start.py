@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -122,6 +124,19 @@ async def test_one_that_is_killed_while_it_starts_is_a_crash() -> None:
     assert isinstance(error, ProcessCrashed)
     assert "Node 'a' exited with code 137" in str(error)
     assert "loading 40%" in str(error)
+    nothing_left(session)
+
+
+@pytest.mark.parametrize("victim", ["a", "b"])
+async def test_any_node_may_be_killed_from_outside_while_it_starts(victim: str) -> None:
+    session = make("never_ready", "never_ready")
+    starting = asyncio.create_task(session.initialize())
+    while (node := (await session.get_status()).nodes.get(victim)) is None or node.state != "loading":
+        await asyncio.sleep(0.005)
+    assert node.pid is not None
+    os.kill(node.pid, signal.SIGKILL)
+    with pytest.raises(ProcessCrashed, match=f"Node '{victim}' exited with code 137"):
+        await starting
     nothing_left(session)
 
 

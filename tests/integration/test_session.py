@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 from pathlib import Path
 
@@ -304,6 +306,28 @@ def test_another_loop_is_told_so() -> None:
     asyncio.run(elsewhere(session))
     first.run_until_complete(session.cleanup())
     first.close()
+
+
+async def test_an_orderly_exit_is_logged_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ringline.exits"):
+        async with running(chain("t_count", "t_total")) as session:
+            await session.wait()
+    exits = [json.loads(r.getMessage().removeprefix("node exited ")) for r in caplog.records if "exits" in r.name]
+    assert {(record["node_id"], record["exit_code"], record["reason"]) for record in exits} == {
+        ("a", 0, "Completed"),
+        ("b", 0, "Completed"),
+    }
+    assert all(record["max_rss_bytes"] > 1 << 20 and record["user_s"] >= 0 for record in exits)
+
+
+async def test_a_session_ends_at_its_active_deadline() -> None:
+    manifest = chain("t_echo").to_manifest()
+    manifest["spec"]["session"] = {"activeDeadlineSeconds": 1}
+    async with running(Pipeline.from_manifest(manifest)) as session:
+        with pytest.raises(SessionError, match=r"activeDeadlineSeconds \(1s\)"):
+            await session.receive("a")
+        with pytest.raises(SessionError, match="activeDeadlineSeconds"):
+            await session.wait()
 
 
 async def test_nodes_print_under_their_own_name() -> None:

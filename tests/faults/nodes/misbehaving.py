@@ -92,6 +92,10 @@ class FloodsStderr(MultiprocessNode):
             os.write(2, line * 1024)
         return data
 
+    def cleanup(self) -> None:
+        time.sleep(0.3)
+        print("the flood is over", file=sys.stderr)
+
 
 @register_node("prints_one_line")
 class PrintsOneLine(MultiprocessNode):
