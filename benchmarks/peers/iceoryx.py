@@ -22,7 +22,7 @@ class IceoryxTransport(Transport):
 
     def __init__(self) -> None:
         self._tag = uuid.uuid4().hex[:12]
-        self._folder = tempfile.mkdtemp(prefix="ringline-bench-")
+        self._folder = f"{tempfile.gettempdir()}/ringline-bench-{self._tag}"
 
     @staticmethod
     def installed() -> bool:
@@ -97,6 +97,6 @@ class IceoryxTransport(Transport):
             port.delete()
         del self._node, self._publisher, self._subscriber, self._notifier, self._listener
         if self._client:
-            rmtree(self._folder)
+            rmtree(self._folder, ignore_errors=True)
             for left in Path("/dev/shm").glob(f"{self._tag}_*"):
                 left.unlink()
