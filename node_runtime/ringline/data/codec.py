@@ -17,7 +17,15 @@ from typing import Any, Final, NamedTuple
 from ringline.data import wire
 from ringline.data.arrays import DTYPE_CODES, DTYPES, MAX_DIMENSIONS, Layout
 from ringline.data.payloads import FORMS
-from ringline.data.runtime_data import LEAST_TIME, MOST_TIME, RuntimeData, check_time, lease_bytes, received
+from ringline.data.runtime_data import (
+    LEAST_TIME,
+    MOST_TIME,
+    RuntimeData,
+    as_metadata,
+    check_time,
+    lease_bytes,
+    received,
+)
 from ringline.data.types import BY_CODE, Metadata
 from ringline.errors import DataError
 
@@ -66,7 +74,7 @@ def encode_meta(data: RuntimeData, session_id: str = "") -> tuple[int, bytes]:
         head = _with_session(head, own)
     metadata = data.metadata
     if metadata is not None and not isinstance(metadata, Metadata):
-        raise DataError(f"metadata must be a metadata object, not {type(metadata).__name__}")
+        metadata = as_metadata(data.type, metadata)  # somebody set the attribute to a plain mapping
     meta = head + wire.pack(metadata)
     if len(meta) > MAX_META_BYTES:
         raise DataError(

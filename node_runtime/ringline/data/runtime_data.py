@@ -85,7 +85,7 @@ class RuntimeData(Factories):
         self._layout: Layout | None = None
         self.session_id = session_id
         self.timestamp = 0 if timestamp is None else check_time(timestamp)
-        self.metadata = metadata if isinstance(metadata, Metadata) else _metadata(data_type, metadata)
+        self.metadata = metadata if isinstance(metadata, Metadata) else as_metadata(data_type, metadata)
         self.sequence = None
         self.port = ""
         self.origin = 0
@@ -194,7 +194,7 @@ class RuntimeData(Factories):
         elif name == "timestamp":
             value = 0 if value is None else check_time(value)
         elif name == "metadata":
-            value = value if isinstance(value, Metadata) else _metadata(self.type, value)
+            value = value if isinstance(value, Metadata) else as_metadata(self.type, value)
         setattr(self, name, value)
 
     @property
@@ -282,7 +282,8 @@ def check_time(timestamp: Any) -> int:
     return int(time)
 
 
-def _metadata(data_type: DataType, metadata: Any) -> Metadata | None:
+def as_metadata(data_type: DataType, metadata: Any) -> Metadata | None:
+    """Make a metadata object of what an application gave as one: None, or a mapping. DataError for anything else."""
     if metadata is None:
         return None
     if isinstance(metadata, Mapping):

@@ -152,7 +152,7 @@ def itself() -> list[Any]:
     [
         (unsendable(RuntimeData.text("a"), timestamp=1 << 63), "does not fit into 64 bits"),
         (unsendable(RuntimeData.text("a"), timestamp=0.5), "whole number of nanoseconds"),
-        (unsendable(RuntimeData.text("a"), metadata={"language": "en"}), "metadata must be a metadata object"),
+        (unsendable(RuntimeData.text("a"), metadata=5), "metadata must be a metadata object or a mapping, not int"),
         (RuntimeData.text("\ud800"), "lone surrogate at character 0"),
         (RuntimeData.json({"a": object()}), "can't be written as JSON"),
         (RuntimeData.json(itself()), "can't be written as JSON"),

@@ -174,6 +174,12 @@ def test_a_message_without_a_session_gets_the_one_it_travels_in() -> None:
     assert over_the_wire(RuntimeData.text("a"), "mine").session_id == "mine"
 
 
+def test_a_mapping_that_was_set_as_metadata_later_is_sent_too() -> None:
+    data = RuntimeData.text("a")
+    data.metadata = {"language": "de", "mood": 3}
+    assert over_the_wire(data).metadata == TextMetadata("de", extra={"mood": 3})
+
+
 def test_what_the_channel_knows_is_set_on_arrival() -> None:
     got = over_the_wire(RuntimeData.text("a"), timestamp=7, origin=8, sequence=9, port="audio")
     assert (got.timestamp, got.origin, got.sequence, got.port) == (7, 8, 9, "audio")
