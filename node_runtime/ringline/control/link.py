@@ -128,7 +128,8 @@ class ControlLink:
                 due = time.monotonic() + self._tick()
             poller.poll(1 + int(max(0.0, due - time.monotonic()) * 1000))
             self._quiet_bell()
-            self._take_commands(socket)
+            if self._take_commands(socket):
+                due = 0.0  # a command may have changed what there is to watch
 
     def _quiet_bell(self) -> None:
         try:
@@ -154,12 +155,15 @@ class ControlLink:
                 log.warning("an event was not sent: %s", error)
             self._waiting.popleft()
 
-    def _take_commands(self, socket: zmq.Socket[bytes]) -> None:
+    def _take_commands(self, socket: zmq.Socket[bytes]) -> bool:
+        """Carry out what waits; says whether there was anything."""
+        taken = False
         while True:
             try:
                 frames = receive(socket)
             except zmq.Again:
-                return
+                return taken
+            taken = True
             try:
                 if len(frames) != 1:
                     raise ControlError(f"a command of {len(frames)} frames or more")

@@ -7,7 +7,7 @@ Called by the runner (in a node's process) and by `ringline.testing.NodeHarness`
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ringline.errors import NodeConfigError, NodeError
@@ -45,6 +45,14 @@ class Services(Protocol):
         """Say whether the work in progress was flushed, cancelled or is to end."""
 
 
+class NodeLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that adds the node's labels to what the caller gives as `extra`."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
 class MultiprocessNode:
     """A vertex of the graph, run in a process of its own.
 
@@ -76,7 +84,7 @@ class MultiprocessNode:
     """The connected input ports, in the plan's order; set before `initialize`."""
     output_ports: tuple[str, ...] = ()
     """The connected output ports, in the plan's order; set before `initialize`."""
-    log: logging.LoggerAdapter[logging.Logger]
+    log: NodeLog
     metrics: NodeMetrics
     _services: Services | None = None
 
@@ -84,7 +92,7 @@ class MultiprocessNode:
         self.node_id = node_id
         self.config = self._checked(dict(config or {}))
         self.metrics = NodeMetrics()
-        self.log = logging.LoggerAdapter(logging.getLogger(f"ringline.node.{node_id}"), {"node": node_id})
+        self.log = NodeLog(logging.getLogger(f"ringline.node.{node_id}"), {"node": node_id})
 
     def _checked(self, config: dict[str, Any]) -> dict[str, Any]:
         if self.Config is None:
@@ -173,7 +181,7 @@ class MultiprocessNode:
         self.session_id = services.session_id
         self.input_ports, self.output_ports = inputs, outputs
         logger = logging.getLogger(f"ringline.node.{self.node_id}")
-        self.log = logging.LoggerAdapter(logger, {**services.labels, "node": self.node_id})
+        self.log = NodeLog(logger, {**services.labels, "node": self.node_id})
 
 
 Node = MultiprocessNode

@@ -67,10 +67,7 @@ def resolve(
     if ":" in node_type:
         return _by_path(node_type)
     found = (
-        _in_box(node_type)
-        or _in_script(node_type, script)
-        or _in_folders(node_type, paths)
-        or _in_packages(node_type)
+        _in_box(node_type) or _in_script(node_type, script) or _in_folders(node_type, paths) or _in_packages(node_type)
     )
     if found is not None:
         return found

@@ -35,6 +35,7 @@ from ringline.node.ports import Inbox, Outbox
 from ringline.node.registry import resolve
 from ringline.shm import Arena
 
+_NUDGE_S: Final = 0.05
 _METRICS_NONE: Final[dict[str, dict[str, float]]] = {"counters": {}, "gauges": {}}
 
 
@@ -237,7 +238,12 @@ class Runner:
             if numbers != self._metrics:
                 self._metrics = numbers
                 self._link.send(Message(MessageType.METRICS, numbers))
-        return self._watchdog.tick()
+        due = self._watchdog.tick()
+        if self._commands.shutdown and self._outbox is not None and self._outbox.blocked:
+            # One nudge may fall between two sleeps of a blocked send, which then sleeps on.
+            signals.break_in()
+            due = min(due, _NUDGE_S)
+        return due
 
 
 def expected_inputs(node: MultiprocessNode, connected: Mapping[str, ChannelPlan]) -> dict[str, ChannelPlan]:
