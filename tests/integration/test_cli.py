@@ -434,6 +434,11 @@ def test_top_reads_a_session_whose_node_hangs(own: Path) -> None:
     (shown,) = [each for each in found["sessions"] if each["session_id"] == "hangs"]
     assert shown["host_alive"] is True
     assert shown["nodes"]["gain"]["attached"] is True
+    assert {name: node["pid"] for name, node in shown["nodes"].items()} == {
+        **{name: node["pid"] for name, node in stats["nodes"].items()},
+        "@host": running.process.pid,
+    }
+    assert shown["nodes"]["gain"]["memory_bytes"] > 1 << 20
     assert shown["channels"]["tone_to_gain"]["messages"] > 0
     assert set(shown["nodes"]["gain"]) == set(get_type_hints(shapes.TopNodeShape))
     assert "session hangs" in table

@@ -16,6 +16,7 @@ from ringline.cli.media import read_messages
 from ringline.data import DataType, RuntimeData
 from ringline.errors import NodeError
 from ringline.graph.pipeline import Pipeline
+from ringline.names import MAX_ARENA_BYTES
 from ringline.session import Session
 
 _T = TypeVar("_T")
@@ -38,7 +39,9 @@ def chain(hops: int, largest: int) -> Pipeline:
         if number:
             pipeline.connect(f"hop{number - 1}", "output", f"hop{number}", "input")
     pipeline.input("first", to="hop0.input").output("last", from_=f"hop{hops - 1}.output")
-    pipeline.runtime(max_processes_per_session=None, max_message_size=max(1 << 20, 2 * largest))
+    pipeline.runtime(
+        max_processes_per_session=None, max_message_size=max(1 << 20, largest), shm_segment_size=MAX_ARENA_BYTES
+    )
     return pipeline
 
 
@@ -129,7 +132,10 @@ async def _produced(harness: Any, count: int) -> tuple[list[float], int]:
 def messages_for(entry: Mapping[str, Any], file: str | None, port: str | None) -> list[RuntimeData]:
     """Return what to feed: a file's messages, or one invented message of the input's data type."""
     ports: Mapping[str, str] = entry.get("inputs") or {}
-    kind = ports.get(port or "", next(iter(ports.values()), "any"))
+    port = port or next(iter(ports), "")
+    kind = ports.get(port, "any")
+    if kind == "any" and port in list(DataType):
+        kind = port  # takes anything that can be made its own: a port called text, numbers too
     if file is not None:
         found = list(read_messages(file, kind if "|" not in kind else "any"))
         if not found:

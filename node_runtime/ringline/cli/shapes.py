@@ -212,6 +212,8 @@ class TopNodeShape(TypedDict):
 
     epoch: Annotated[int, "incarnation"]
     attached: Annotated[bool, "a living process holds its lock"]
+    pid: Annotated[int | None, "of that process, or null"]
+    memory_bytes: Annotated[int, "of that process, shared pages divided among their users (PSS)"]
     busy_seconds: Annotated[float, "time spent in the present process() call; 0 when idle"]
     calls: Annotated[int, "process() calls so far; of @host: messages received by the application"]
     p50_seconds: Annotated[float | None, "half of the calls took less; of @host: from a message's entry to its exit"]

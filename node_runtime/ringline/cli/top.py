@@ -16,6 +16,7 @@ import typer
 
 from ringline.cli.complete import session_ids
 from ringline.cli.console import console, human_bytes, human_seconds, print_json_line, table
+from ringline.cli.holders import lock_holders
 from ringline.cli.shapes import TopNodeShape, TopSessionShape, TopShape
 from ringline.cli.stats import Rates, channel_shape, channel_table, quantile
 from ringline.errors import RinglineError, SessionError
@@ -78,23 +79,30 @@ def _session(directory: Path) -> TopSessionShape | None:
     except (RinglineError, OSError):
         return None  # it is being made, or has just ended
     try:
-        now = time.monotonic_ns()
+        now, pids = time.monotonic_ns(), lock_holders(directory)
         return TopSessionShape(
             session_id=directory.name,
             directory=str(directory),
             host_alive=locks.host_alive(directory),
-            nodes={name: _node(stats, now) for name, stats in view.node_stats().items()},
+            nodes={
+                name: _node(stats, now, pids.get(place))
+                for place, (name, stats) in enumerate(view.node_stats().items())
+            },
             channels={name: channel_shape(stats) for name, stats in view.channel_stats().items()},
         )
     finally:
         view.close()
 
 
-def _node(stats: NodeStats, now_ns: int) -> TopNodeShape:
+def _node(stats: NodeStats, now_ns: int, pid: int | None) -> TopNodeShape:
+    from ringline.host import procfs
+
     busy = (now_ns - stats.busy_since_ns) / 1e9 if stats.busy_since_ns else 0.0
     return TopNodeShape(
         epoch=stats.epoch,
         attached=stats.attached,
+        pid=pid,
+        memory_bytes=procfs.memory(pid).pss if pid is not None else 0,
         busy_seconds=round(max(0.0, busy), 3),
         calls=stats.latency.count,
         p50_seconds=_finite(quantile(stats.latency, 0.5)),
@@ -130,7 +138,7 @@ def _picture(reading: TopShape, rates: dict[str, Rates] | None) -> Group:
             measured = rates.setdefault(session["session_id"], Rates()).of(session["channels"])
         host = "" if session["host_alive"] else " (its host is dead)"
         rows = [_row(name, node) for name, node in session["nodes"].items()]
-        headings = ("node", "process", "epoch>", "busy for>", "calls>", "p50 <>", "p99 <>", "heap>", "of>")
+        headings = ("node", "pid>", "memory>", "epoch>", "busy for>", "calls>", "p50 <>", "p99 <>", "heap>", "of>")
         parts.append(table(headings, rows, title=f"session {session['session_id']}{host}"))
         parts.append(channel_table(session["channels"], measured))
     return Group(*parts)  # type: ignore[arg-type]
@@ -139,7 +147,8 @@ def _picture(reading: TopShape, rates: dict[str, Rates] | None) -> Group:
 def _row(name: str, node: TopNodeShape) -> tuple[str, ...]:
     return (
         name,
-        "attached" if node["attached"] else "gone",
+        str(node["pid"] or "-") if node["attached"] else "gone",
+        human_bytes(node["memory_bytes"]) if node["memory_bytes"] else "-",
         str(node["epoch"]),
         human_seconds(node["busy_seconds"]) if node["busy_seconds"] else "idle",
         str(node["calls"]),

@@ -67,8 +67,8 @@ def _shape(file: Path, pipeline: str, problem: Problem) -> ProblemShape:
 
 def _print(pipelines: list[tuple[Path, MediaPipeline]], problems: list[ProblemShape]) -> None:
     for problem in problems:
-        file = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-        where = ": ".join(part for part in (file, problem["pipeline"], problem["place"]) if part)
+        named = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+        where = ": ".join(part for part in (named, problem["pipeline"], problem["place"]) if part)
         typer.echo(f"{where}: {problem['message']}")
     for file, pipeline in pipelines:
         spec = pipeline.spec

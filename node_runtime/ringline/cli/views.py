@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+RESULTS = {"duration": "ended by --duration"}
+"""How results are told to people, where the word itself would puzzle."""
+
+
 class View(Protocol):
     """Shows a run. None of the methods may block for long or raise."""
 
@@ -149,7 +153,8 @@ def print_summary(summary: SummaryShape, out: Console) -> None:
         # Only its first line: the last lines of a node, which follow in an error, have been shown as they came.
         print(f"error: {summary['error'].partition(chr(10))[0]}", file=sys.stderr, flush=True)
     else:
-        out.print(f"{summary['result']} after {human_seconds(summary['elapsed_seconds'])}")
+        result = RESULTS.get(summary["result"], summary["result"])
+        out.print(f"{result} after {human_seconds(summary['elapsed_seconds'])}")
 
 
 def _timeline(summary: SummaryShape) -> object:
