@@ -5,6 +5,7 @@ Nothing is asked of the sessions' processes, so it works while their nodes, or e
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -43,17 +44,18 @@ def command(
     ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per reading, a line each.")] = False,
 ) -> None:
-    """Watch the sessions that run on this machine; works while their nodes hang."""
+    """Watch the sessions that run on this machine, until Ctrl-C; works while their nodes hang."""
     from ringline.host.directory import base_directory
 
     folder = base_directory(os.environ)
     if session is not None and not (folder / session).is_dir():
         raise SessionError(f"there is no session {session!r} in {folder}; `ringline top --once` lists those that run")
-    if once or as_json:
-        for reading in _readings(folder, session, interval, once=once):
-            print_json_line(reading) if as_json else console().print(_picture(reading, None))
-    else:
-        _watch(folder, session, interval)
+    with contextlib.suppress(KeyboardInterrupt):  # the ordinary way out
+        if once or as_json:
+            for reading in _readings(folder, session, interval, once=once):
+                print_json_line(reading) if as_json else console().print(_picture(reading, None))
+        else:
+            _watch(folder, session, interval)
 
 
 def _readings(folder: Path, session: str | None, interval: float, *, once: bool) -> Iterator[TopShape]:
