@@ -6,6 +6,7 @@ machine, on another day; so the guard below fails the test that did it. A stuck 
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import time
@@ -31,6 +32,9 @@ def shm_root() -> Iterator[Path]:
 
     The name is short because a Unix socket's path inside it may have 107 bytes.
     """
+    for stale in Path("/dev/shm").glob("rlt[0-9]*"):
+        if stale.owner() == getpass.getuser() and not Path("/proc", stale.name.removeprefix("rlt")).exists():
+            shutil.rmtree(stale, ignore_errors=True)
     root = Path("/dev/shm") / f"rlt{os.getpid()}"
     root.mkdir(mode=0o700)
     before = os.environ.get("RINGLINE_SHM_DIR")
