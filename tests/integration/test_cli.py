@@ -205,6 +205,8 @@ def test_what_a_node_prints_comes_under_its_name(own: Path) -> None:
 def test_one_signal_ends_the_session_cleanly(own: Path, number: signal.Signals) -> None:
     with Running("run", write(own, LONG), cwd=own) as running:
         running.until("runs after")
+        while not (own / "out.wav").exists():  # sound has come through
+            time.sleep(0.02)
         running.signal(number)
         outcome = running.wait()
     assert outcome.code == 0, outcome.err
