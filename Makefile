@@ -1,6 +1,6 @@
 # Short names for the commands of dev.py, which do the work and need no make.
 .DEFAULT_GOAL := help
-.PHONY: help voice test lint format generate lock clean
+.PHONY: help voice test lint bench format generate lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ test: ## set up and run every check and test
 
 lint: ## style, types and layers only
 	python3 dev.py lint
+
+bench: ## measure, beside the peers
+	python3 dev.py bench
 
 format: ## let ruff format and repair what it can
 	.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .

@@ -3,6 +3,7 @@
     python3 dev.py voice     answer a recorded spoken command aloud, through a graph of processes
     python3 dev.py test      every check: style, types, layers, all tests
     python3 dev.py lint      the checks without the tests
+    python3 dev.py bench     the benchmarks (about six minutes; further words go to them, as in `bench hop --quick`)
     python3 dev.py generate  rewrite the generated files (catalogue, reference, settings, commands)
     python3 dev.py lock      write the versions that .venv has to constraints.txt
 
@@ -39,7 +40,18 @@ NEEDED_DISK_MIB = {"voice": 700, "test": 1800}
 """What the environment takes with its packages unpacked, and a third more."""
 NEEDED_SHM_MIB = {"voice": 48, "test": 400}
 """The largest arena that the command creates, and as much again for a second session."""
-CHECKED = ("node_runtime/ringline", "tests", "examples", "benchmarks", "docs", "dev.py", "setup.py")
+CHECKED = (
+    "node_runtime/ringline",
+    "operator/ringline_operator",
+    "tests",
+    "examples",
+    "benchmarks",
+    "docs",
+    "dev.py",
+    "setup.py",
+)
+GROUPS = {"dev", "bench"}
+"""Dependency groups of pyproject.toml; the other parts of an installation are extras."""
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
 """Variables that would bring in, or install into, places outside this checkout."""
 NO_INDEX = (
@@ -81,13 +93,13 @@ def main(arguments: list[str]) -> int:
 
 def voice(arguments: list[str]) -> int:
     """Run the voice example; further arguments go to it (`--help` lists them)."""
-    prepare("voice", ["voice"], dev=False)
+    prepare("voice", "voice")
     return call([python(), "examples/voice/run.py", *arguments])
 
 
 def test(arguments: list[str]) -> int:
     """Run all checks and all tests; with arguments, only pytest with those."""
-    prepare("test", ["all"], dev=True)
+    prepare("test", "all", "dev")
     if arguments:
         return call([python(), "-m", "pytest", *arguments])
     failed = run_checks()
@@ -101,20 +113,26 @@ def test(arguments: list[str]) -> int:
 
 def lint(_: list[str]) -> int:
     """Run style, types and layers only."""
-    prepare("test", ["all"], dev=True)
+    prepare("test", "all", "dev")
     return 1 if run_checks() else 0
+
+
+def bench(arguments: list[str]) -> int:
+    """Run the benchmarks beside their peers."""
+    prepare("test", "all", "bench")
+    return call([python(), "-m", "benchmarks", *arguments])
 
 
 def generate(_: list[str]) -> int:
     """Rewrite what is generated from the code; the tests fail when it is out of date."""
-    prepare("test", ["all"], dev=True)
+    prepare("test", "all", "dev")
     writers = (["-m", "ringline.node.catalog", "--write"], ["docs/generate_reference.py"], ["docs/generate_cli.py"])
     return max(call([python(), *writer]) for writer in writers)
 
 
 def lock(_: list[str]) -> int:
     """Write the installed versions to constraints.txt, after an upgrade was tried in `.venv`."""
-    prepare("test", ["all"], dev=True)
+    prepare("test", "all", "dev", "bench")
     path = ROOT / "constraints.txt"
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     freeze = subprocess.run(
@@ -128,14 +146,14 @@ def lock(_: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"voice": voice, "test": test, "lint": lint, "generate": generate, "lock": lock}
+COMMANDS = {"voice": voice, "test": test, "lint": lint, "bench": bench, "generate": generate, "lock": lock}
 
 
 # ---------------------------------------------------------------- this machine
 
 
-def prepare(command: str, extras: list[str], *, dev: bool) -> None:
-    """Check the machine, then make or reuse the environment with these extras."""
+def prepare(command: str, *parts: str) -> None:
+    """Check the machine, then make or reuse the environment with these extras and groups of pyproject.toml."""
     started = time.monotonic()
     check_python(sys.version_info[:2])
     lacking = toolchain_problems()
@@ -147,7 +165,7 @@ def prepare(command: str, extras: list[str], *, dev: bool) -> None:
     report("machine", f"Linux, Python {dotted(sys.version_info[:2])}, {compiler_command()[0]}", started)
     with one_at_a_time():
         make_environment()
-        install(extras, dev=dev)
+        install(set(parts))
 
 
 def check_python(version: tuple[int, ...]) -> None:
@@ -293,34 +311,26 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def install(extras: list[str], *, dev: bool) -> None:
-    """Install the project with its extras (and the tools of the tests), unless that has been done."""
-    wanted = set(extras) | ({"dev"} if dev else set())
+def install(wanted: set[str]) -> None:
+    """Install the project with these extras and groups, unless that has been done."""
     have = read_stamp()
-    if have.get("fingerprint") == fingerprint() and (
-        wanted <= set(have["parts"]) or {"all", "dev"} <= set(have["parts"])
-    ):
+    present = set(have.get("parts", ()))
+    covered = present | {"voice"} if "all" in present else present
+    if have.get("fingerprint") == fingerprint() and wanted <= covered:
         report("install", "up to date (.venv)", time.monotonic())
         return
-    wanted |= set(have.get("parts", ()))
-    chosen = ",".join(sorted(wanted - {"dev"}))
+    wanted |= present
+    extras = ",".join(sorted(wanted - GROUPS))
+    pip = [python(), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--retries", "2"]
+    pip += ["-c", "constraints.txt"]
     # The build tools are installed first and used as they are: locked like the rest, and a later change of the C code
     # compiles without the network.
-    pip = [
-        python(),
-        "-m",
-        "pip",
-        "install",
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-        "--retries",
-        "2",
-        "-c",
-        "constraints.txt",
-    ]
     step("build tools", [*pip, "setuptools"], "setuptools")
-    tools = dev_tools() if "dev" in wanted else []
-    step("install", [*pip, "--no-build-isolation", "-e", f".[{chosen}]", *tools], f"ringline[{chosen}]")
+    step(
+        "install",
+        [*pip, "--no-build-isolation", "-e", f".[{extras}]", *members(wanted & GROUPS)],
+        f"ringline[{extras}]",
+    )
     STAMP.write_text(json.dumps({"fingerprint": fingerprint(), "parts": sorted(wanted)}))
 
 
@@ -332,12 +342,15 @@ def read_stamp() -> dict[str, Any]:
         return {}
 
 
-def dev_tools() -> list[str]:
-    """Return the test tools that pyproject.toml lists (the pip of a fresh Debian can't read that list itself)."""
+def members(groups: set[str]) -> list[str]:
+    """Return what pyproject.toml lists in these groups (the pip of a fresh Debian can't read them itself)."""
     import tomllib
 
+    if not groups:
+        return []
     with (ROOT / "pyproject.toml").open("rb") as file:
-        return list(tomllib.load(file)["dependency-groups"]["dev"])
+        listed = tomllib.load(file)["dependency-groups"]
+    return [tool for group in sorted(groups) for tool in listed[group]]
 
 
 # ---------------------------------------------------------------- checks and tests

@@ -96,7 +96,7 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
     with pytest.raises(dev.Missing) as missing:
-        dev.prepare("voice", ["voice"], dev=False)
+        dev.prepare("voice", "voice")
     text = str(missing.value)
     assert "venv module is missing" in text
     assert "Python.h" in text
@@ -125,42 +125,42 @@ def test_too_little_shared_memory_is_found_before_anything_is_installed(
 
 
 def test_the_first_run_installs_with_the_locked_versions(checkout: Path, steps: list[list[str]]) -> None:
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     assert checkout.is_dir()
     assert [command[-1] for command in steps] == ["setuptools", ".[voice]"]
     assert all("constraints.txt" in command for command in steps)
 
 
 def test_the_second_run_installs_nothing(checkout: Path, steps: list[list[str]]) -> None:
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     steps.clear()
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     assert checkout.is_dir()
     assert steps == []
 
 
 def test_a_changed_c_source_is_compiled_again(checkout: Path, steps: list[list[str]]) -> None:
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     (checkout / "node_runtime" / "ringline" / "shm" / "csrc" / "ring.c").write_text("int ring = 1;\n")
     steps.clear()
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     assert len(steps) == 2
 
 
 def test_the_tests_add_their_tools_and_keep_what_was_there(checkout: Path, steps: list[list[str]]) -> None:
-    dev.install(["voice"], dev=False)
-    dev.install(["all"], dev=True)
+    dev.install({"voice"})
+    dev.install({"all", "dev"})
     assert checkout.is_dir()
     assert ".[all,voice]" in steps[-1]
     assert any(word.startswith("pytest") for word in steps[-1])
     steps.clear()
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     assert steps == []
 
 
 def test_a_damaged_stamp_means_installing_again(checkout: Path, steps: list[list[str]]) -> None:
     (checkout / ".venv" / "stamp").write_text("{")
-    dev.install(["voice"], dev=False)
+    dev.install({"voice"})
     assert len(steps) == 2
     assert json.loads((checkout / ".venv" / "stamp").read_text())["parts"] == ["voice"]
 

@@ -24,7 +24,12 @@ def locked() -> set[str]:
 
 def required() -> set[str]:
     project = PROJECT["project"]
-    wanted = [*project["dependencies"], *PROJECT["dependency-groups"]["dev"], *PROJECT["build-system"]["requires"]]
+    wanted = [
+        *project["dependencies"],
+        *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["dependency-groups"]["bench"],
+        *PROJECT["build-system"]["requires"],
+    ]
     wanted += [line for extra in project["optional-dependencies"].values() for line in extra]
     names = {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("_", "-") for line in wanted}
     return names - {"ringline"}
