@@ -1,36 +1,100 @@
-"""``python -m ringline_operator``: watches the namespaces of the settings, or the whole cluster."""
+"""``ringline-operator``, or ``python -m ringline_operator``: watches the namespaces of the settings, or the cluster.
+
+Everything is set by environment, because the chart writes it; ``--help`` lists the variables with their reasons.
+"""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import asyncio
+import inspect
+import itertools
 import logging
 import os
 import sys
+import textwrap
+from collections.abc import Iterator, Sequence
 
 import kopf
 
 from ringline.errors import SettingsError
-from ringline_operator.settings import operator_settings
+from ringline.names import ENV_LOG_FORMAT
+from ringline_operator import logs
+from ringline_operator.settings import PREFIX, OperatorSettings, operator_settings
+
+NO_CLUSTER = (
+    "ringline-operator: no cluster to talk to: it is neither in a pod with a service account, nor does KUBECONFIG or "
+    "~/.kube/config name one"
+)
 
 
-def main() -> int:
-    """Run until SIGTERM; exit 2 for bad settings."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; exit 2 for bad settings or arguments, or without a cluster."""
+    chosen = _parser().parse_args(arguments)
     try:
         settings = operator_settings(os.environ)
     except SettingsError as error:
         print(f"ringline-operator: {error}", file=sys.stderr)
         return 2
+    logs.configure(chosen.log_format, logging.DEBUG if chosen.verbose else logging.INFO)
+    if not _credentials():
+        print(NO_CLUSTER, file=sys.stderr)
+        return 2
     import ringline_operator.app  # noqa: F401  (registers the handlers)
 
-    kopf.configure(verbose=False)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    liveness = os.environ.get("RINGLINE_OPERATOR_LIVENESS", "http://0.0.0.0:8080/healthz")
     asyncio.run(
         kopf.operator(
-            namespaces=settings.watched, clusterwide=not settings.watched, standalone=True, liveness_endpoint=liveness
+            namespaces=settings.watched,
+            clusterwide=not settings.watched,
+            standalone=True,
+            liveness_endpoint=settings.liveness,
         )
     )
     return 0
+
+
+def _credentials() -> bool:
+    """Look before kopf does, whose own complaint is four tracebacks long."""
+    settings = kopf.OperatorSettings()
+    return bool(kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ringline-operator",
+        description="Turns MediaPipeline resources into session pods. It needs a service account in a pod, or KUBECONFIG.",
+        epilog="environment:\n" + "\n".join(_variables()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=(logs.JSON, logs.TEXT),
+        default=os.environ.get(ENV_LOG_FORMAT, logs.TEXT),
+        help=f"lines for a program or for people (default: {ENV_LOG_FORMAT}, else text)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log each request and decision")
+    return parser
+
+
+def _variables() -> Iterator[str]:
+    reasons = _reasons()
+    for name, field in OperatorSettings.model_fields.items():
+        default = "" if field.default_factory else f" (default: {field.default!r})"
+        text = f"{reasons.get(name, '')}{default}".strip()
+        yield f"  {PREFIX}{name.upper()}"
+        yield textwrap.fill(text, 96, initial_indent="      ", subsequent_indent="      ")
+
+
+def _reasons() -> dict[str, str]:
+    """Read the docstring under each field, which Python itself throws away."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(OperatorSettings))).body[0]
+    lines = body.body if isinstance(body, ast.ClassDef) else []
+    found = {}
+    for field, text in itertools.pairwise(lines):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class OperatorSettings(BaseModel):
     lease_namespace: str = "ringline-system"
     """Where the lease lies by which one of several operators acts."""
     lease_name: str = "ringline-operator"
+    """Operators with the same lease are replicas of one; two installations in one namespace need two names."""
     identity: str = Field(default_factory=_identity)
     """This process among its like; a pod's name and some random letters."""
     lease_seconds: float = Field(default=15.0, ge=3)
@@ -52,6 +53,8 @@ class OperatorSettings(BaseModel):
     """The namespace that may scrape the gateways."""
     metrics_port: int = Field(default=9091, ge=0, le=65535)
     """0 = no metrics."""
+    liveness: str = "http://0.0.0.0:8080/healthz"
+    """Where the kubelet asks whether the event loop still turns."""
 
     @property
     def watched(self) -> tuple[str, ...]:

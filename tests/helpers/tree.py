@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("node_runtime/", "dev.py", "setup.py")
+CODE = ("node_runtime/", "operator/", "dev.py", "setup.py")
 TESTS = ("tests/",)
 LISTED = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
 

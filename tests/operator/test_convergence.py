@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+
 from ringline_operator.act import Actor
 from ringline_operator.kube import ApiError, Kube
 from ringline_operator.lease import Lease
@@ -17,7 +18,6 @@ from ringline_operator.observe import Cache, WorkQueue
 from ringline_operator.poll import Poller
 from ringline_operator.reconcile import Reconciler
 from ringline_operator.settings import OperatorSettings
-
 from tests.operator.fake_api import FakeApi, Killed
 
 KEY = ("default", "voice")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ringline_operator.actions import CreatePod, DeleteSession, EmitEvent
 from ringline_operator.decide import World, decide
 from ringline_operator.decide.attempts import restart_delay
 from ringline_operator.decide.world import Denial, suffix
 from ringline_operator.views import SessionPolicy
-
 from tests.operator.pictures import START, UID, Cluster, pipeline
 
 
