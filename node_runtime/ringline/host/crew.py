@@ -179,10 +179,12 @@ class Crew:
         for member in self.members.values():
             if not member.ready.done():
                 member.ready.set_exception(error)
+        for task in self._tasks:
+            if "restart" in task.get_name() and task is not asyncio.current_task():
+                task.cancel()
 
     async def close(self) -> None:
         """Cancel what still runs here."""
-        self.phase = "over"
         for member in self.members.values():
             if member.handle is not None:
                 await member.handle.stop_health_check()

@@ -34,7 +34,9 @@ async def end_nodes(members: Sequence[Member], *, drain: bool, grace_s: float, h
     if drain:
         await _tell(members, MessageType.STOP)
         await _gone(members, begin + grace_s * DRAIN_SHARE, hurry)
-    await _tell(members, MessageType.SHUTDOWN)
+    for member in await _tell(members, MessageType.SHUTDOWN):
+        if member.process is not None:
+            member.process.send_signal(signals.SIGTERM)  # it has not said hello yet: nothing is to be cleaned up
     await _gone(members, begin + grace_s, hurry)
     if _signal(members, signals.SIGTERM):
         await _gone(members, loop.time() + TERM_PATIENCE_S, hurry)
@@ -42,13 +44,17 @@ async def end_nodes(members: Sequence[Member], *, drain: bool, grace_s: float, h
         await _gone(members, loop.time() + KILL_PATIENCE_S, None)
 
 
-async def _tell(members: Sequence[Member], kind: MessageType) -> None:
+async def _tell(members: Sequence[Member], kind: MessageType) -> list[Member]:
+    """Send a command to who still lives; gives those that could not be reached."""
+    unreached = []
     for member in members:
         if member.alive and member.handle is not None:
             try:
                 await member.handle.send_message(Message(kind, {"reason": "parent_initiated"}))
             except Exception as error:
                 log.debug("%s to node %s failed: %s", kind.value, member.name, error)
+                unreached.append(member)
+    return unreached
 
 
 def _signal(members: Sequence[Member], number: int) -> int:

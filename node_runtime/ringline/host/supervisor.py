@@ -212,6 +212,7 @@ class Supervisor:
         end = self._failure or SessionClosedError(f"session '{self.session_id}' has ended")
         if self._ports is not None:
             self._ports.fail(end)
+        self._crew.give_up(end)
         await self._safely(self._end_nodes(drain, grace))
         await self._safely(self._crew.close())
         await self._safely(self._close_links())

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from ringline.control.messages import Message, MessageType
+from ringline.errors import ControlError
 from ringline.host.shutdown import end_nodes
 from tests.unit.host.fakes import FakeLine, FakeProcess, member_of
 
@@ -56,6 +57,16 @@ async def test_a_deaf_node_gets_sigterm_then_sigkill() -> None:
     await end_nodes(members, drain=False, grace_s=0.01, hurry=asyncio.Event())
     assert polite.signals == [signal.SIGTERM]
     assert deaf.signals == [signal.SIGTERM, signal.SIGKILL]
+
+
+async def test_one_that_cannot_be_told_is_terminated_at_once() -> None:
+    class Broken(FakeLine):
+        async def send(self, message: Message) -> None:
+            raise ControlError("not connected")
+
+    process = FakeProcess()
+    await end_nodes([member_of("early", process, Broken())], drain=True, grace_s=0.05, hurry=asyncio.Event())
+    assert process.signals == [signal.SIGTERM]
 
 
 async def test_hurry_skips_what_is_left_of_every_wait() -> None:
