@@ -33,13 +33,9 @@ class Connection:
         await self._writer.drain()
 
     async def send(self, data: RuntimeData) -> None:
-        """Send a message. What the host says instead of taking it is raised."""
-        try:
-            self._writer.writelines(framing.message_frame(data))
-            await self._writer.drain()
-        except ConnectionError:
-            await self.hear()
-            raise SessionError("the session ended while it was being fed") from None
+        """Send a message."""
+        self._writer.writelines(framing.message_frame(data))
+        await self._writer.drain()
 
     async def hear(self) -> tuple[dict[str, Any], bytes]:
         """Return the next frame. Raises the host's error, or `SessionError` when the connection ended."""
@@ -86,25 +82,37 @@ async def connect(session: str, **ends: str) -> AsyncIterator[Connection]:
 
 
 async def feed_input(session: str, feed: Feed, *, end: bool, realtime: bool, block_ms: float) -> int:
-    """Feed a file into an input; return how many messages the session took."""
-    async with connect(session, input=feed.name) as connection:
-        await feed.run(_Input(connection, end=end), realtime=realtime, block_ms=block_ms)
-        header, _ = await connection.hear()
+    """Feed a file into an input; return how many messages the session took. Raises what the session refuses with."""
+    async with connect(session, input=feed.name) as connection, _Input(connection, end=end) as target:
+        await feed.run(target, realtime=realtime, block_ms=block_ms)
+        header, _ = await target.answer
     return int(header.get("messages", 0))
 
 
 class _Input:
-    """A connection with the two verbs of a session that a feed uses."""
+    """A connection with the two verbs of a session that a feed uses; hears a refusal while it still sends."""
 
     def __init__(self, connection: Connection, *, end: bool) -> None:
+        self.answer = asyncio.ensure_future(connection.hear())
         self._connection = connection
         self._last = "end" if end else "done"
 
+    async def __aenter__(self) -> _Input:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.answer.cancel()
+        await asyncio.gather(self.answer, return_exceptions=True)
+
     async def send(self, _name: str, data: RuntimeData) -> None:
-        await self._connection.send(data)
+        if self.answer.done():
+            self.answer.result()
+        with contextlib.suppress(ConnectionError):  # the answer says why
+            await self._connection.send(data)
 
     async def end(self, _name: str | None = None) -> None:
-        await self._connection.say({"op": self._last})
+        with contextlib.suppress(ConnectionError):
+            await self._connection.say({"op": self._last})
 
 
 async def read_output(session: str, name: str, writer: Writer, count: int | None) -> int:

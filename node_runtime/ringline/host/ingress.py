@@ -27,6 +27,9 @@ MAX_CLIENTS: Final = 32
 OPEN_PATIENCE_S: Final = 5.0
 """A client that has not said what it wants by then is let go."""
 
+LINGER_S: Final = 2.0
+"""How long what a refused client goes on sending is read and thrown away."""
+
 
 class Inputs(Protocol):
     """What the ingress needs of a session."""
@@ -101,6 +104,7 @@ class Ingress:
             await self._serve(reader, writer)
         except RinglineError as error:
             await _answer(writer, op="error", error=str(error), kind=type(error).__name__)
+            await _linger(reader)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client has gone, or the session ends: both are ordinary
         finally:
@@ -174,6 +178,14 @@ async def _streams(connection: socket.socket) -> tuple[asyncio.StreamReader, asy
 
 def _end() -> list[Any]:
     return framing.pack({"op": "end"})
+
+
+async def _linger(reader: asyncio.StreamReader) -> None:
+    # A client that is still sending would have its connection reset, and never read the answer.
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(1 << 16):
+                pass
 
 
 async def _answer(writer: asyncio.StreamWriter, **header: Any) -> None:

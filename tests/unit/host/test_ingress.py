@@ -11,40 +11,13 @@ from typing import Any
 import pytest
 
 from ringline.data import RuntimeData
-from ringline.errors import DataError, EndOfStream, MessageTooLargeError, ProcessCrashed, SessionError
+from ringline.errors import MessageTooLargeError, ProcessCrashed, SessionError
 from ringline.host import framing, ingress
 from ringline.host.ingress import Ingress
 from ringline.host.outlets import Outlets
+from tests.helpers.ingress import FakeSession, until
 
 LARGEST = 1000
-
-
-class FakeSession:
-    """Takes inputs into a list and gives outputs from queues; an error in a queue is raised, None ends the output."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, str]] = []
-        self.ended: list[str | None] = []
-        self.refuse: Exception | None = None
-        self.outputs: dict[str, asyncio.Queue[Any]] = {"speaker": asyncio.Queue(), "words": asyncio.Queue()}
-
-    async def send(self, node_id: str, data: Any, *, timeout: float | None = None) -> bool:
-        if self.refuse is not None:
-            raise self.refuse
-        self.taken.append((node_id, data.as_text()))
-        return True
-
-    async def end(self, node_id: str | None = None) -> None:
-        self.ended.append(node_id)
-
-    async def receive(self, node_id: str, *, timeout: float | None = None) -> RuntimeData:
-        item = await self.outputs[node_id].get()
-        if item is None:
-            raise EndOfStream("it has ended")
-        if isinstance(item, Exception):
-            raise item
-        assert isinstance(item, RuntimeData)
-        return item
 
 
 class Client:
@@ -90,7 +63,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(ingress, "LINGER_S", 0.5)
     session = FakeSession()
     async with Outlets(session, session.outputs) as outlets:
         inputs = ("microphone", "chat")
@@ -198,6 +172,15 @@ async def test_a_refusal_of_the_session_reaches_the_client_in_its_own_class(worl
     assert (answer["kind"], answer["error"]) == ("MessageTooLargeError", "raise maxMessageSize")
 
 
+async def test_a_refused_client_that_goes_on_sending_still_reads_why(world: World) -> None:
+    world.session.refuse = MessageTooLargeError("raise maxMessageSize")
+    client = await world.client(input="chat")
+    await client.hear()
+    for _ in range(2000):  # more than the socket holds
+        await client.send("x" * 500)
+    assert (await client.hear())["error"] == "raise maxMessageSize"
+
+
 async def test_an_unknown_op_on_an_input_is_refused(world: World) -> None:
     client = await world.client(input="chat")
     await client.hear()
@@ -265,19 +248,6 @@ async def test_a_crash_of_the_session_ends_the_outputs(world: World) -> None:
     assert (await client.hear())["op"] == "end"
 
 
-async def test_what_a_listener_raises_is_raised_by_finished() -> None:
-    session = FakeSession()
-
-    async def refuse(_data: RuntimeData | None) -> None:
-        raise DataError("the disk is full")
-
-    async with Outlets(session, ["words"]) as outlets:
-        await outlets.get("words").listen(refuse)
-        session.outputs["words"].put_nowait(RuntimeData.text("x"))
-        with pytest.raises(DataError, match="the disk is full"):
-            await outlets.finished()
-
-
 async def test_the_socket_goes_with_the_ingress(tmp_path: Path) -> None:
     session = FakeSession()
     async with Outlets(session, []) as outlets:
@@ -290,9 +260,3 @@ async def test_the_socket_goes_with_the_ingress(tmp_path: Path) -> None:
         writer.close()
         with pytest.raises(SessionError), entered.feeding("nose"):
             pass
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
