@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
+from ringline.names import HOST
+
 if TYPE_CHECKING:
     from ringline.graph.layout import ChannelPlan
     from ringline.shm import Arena
@@ -17,10 +19,11 @@ LOOK_AGAIN_S: Final = 0.05
 
 
 def members(node: str, channels: Collection[ChannelPlan]) -> set[str]:
-    """Give the nodes that lie on a cycle through `node`, itself included."""
-    down = _reach(node, {(channel.producer, channel.consumer) for channel in channels})
-    up = _reach(node, {(channel.consumer, channel.producer) for channel in channels})
-    return down & up
+    """Give the nodes that lie on a cycle through `node`, itself included; what the application feeds back is none."""
+    edges = {
+        (channel.producer, channel.consumer) for channel in channels if HOST not in (channel.producer, channel.consumer)
+    }
+    return _reach(node, edges) & _reach(node, {(end, begin) for begin, end in edges})
 
 
 def _reach(start: str, edges: set[tuple[str, str]]) -> set[str]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ringline.control import frames
 
@@ -26,10 +25,16 @@ _READ_BYTES: Final = 256 << 10
 _PIPE_BYTES: Final = 256 << 10
 
 
+class Takes(Protocol):
+    """What frames are written to: a socket, or what looks like one."""
+
+    def send(self, data: memoryview, /) -> int: ...
+
+
 class Outlet:
     """Frames on their way to the host. Events always wait; log lines only up to `MOST_BUFFERED` bytes."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Takes) -> None:
         self._socket = sock
         self._frames: deque[bytes] = deque()
         self._offset = 0
@@ -104,7 +109,8 @@ class Pump:
         head, newline, rest = (self._rest + data).rpartition(b"\n")
         self._pass_on(outlet, head + newline)
         while len(rest) > LONGEST_PIECE:
-            self._pass_on(outlet, rest[:LONGEST_PIECE] + CONTINUED + b"\n")
+            self._remember(rest[:LONGEST_PIECE] + b"\n")
+            outlet.log(*self._key, rest[:LONGEST_PIECE] + CONTINUED + b"\n")
             rest = rest[LONGEST_PIECE:]
         self._rest = rest
         return True
