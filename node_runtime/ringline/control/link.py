@@ -1,7 +1,7 @@
 """The node's end of the control link: a thread with a DEALER socket, so that commands are answered while `process` runs.
 
 The runner owns it. Only this thread touches the socket; other threads queue their events. It also calls `on_tick` now and
-then, which is where the runner watches for stalls. `ControlServer`, the other end, is offered here too.
+then, which is where the runner watches for stalls.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
 from ringline.control.messages import Message, MessageType
 from ringline.control.seen import Seen
-from ringline.control.server import ControlServer
 from ringline.control.sockets import address, limit, receive
 from ringline.errors import ControlError
+
+if TYPE_CHECKING:
+    from ringline.control.server import ControlServer
 
 __all__ = ["ControlLink", "ControlServer"]
 
@@ -181,3 +183,12 @@ class ControlLink:
             self._on_command(message)
         except Exception:
             log.exception("command %s failed", message.type)
+
+
+def __getattr__(name: str) -> Any:
+    """Offer `ControlServer`, the other end, to hosts: a node must not load it."""
+    if name != "ControlServer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ringline.control.server import ControlServer
+
+    return ControlServer

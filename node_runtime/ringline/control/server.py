@@ -84,6 +84,10 @@ class ControlServer:
         peer = self._peers.get(node)
         return peer.epoch if peer else None
 
+    def expect(self, node: str, epoch: int) -> None:
+        """Take an incarnation for connected that said hello to a host before this one: it will not say it again."""
+        self._peers[node] = _Peer(f"{node}/{epoch}".encode(), epoch)
+
     async def send(self, node: str, message: Message) -> None:
         """Send a command. ControlError if the node is not connected or its queue is full."""
         peer = self._peers.get(node)

@@ -6,11 +6,10 @@ still be ``async def``; they run on a loop that lives as long as the node.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringline.control.messages import MessageType
 from ringline.data import RuntimeData
@@ -18,6 +17,9 @@ from ringline.node.base import SourceNode
 from ringline.node.commands import Commands
 from ringline.node.drive import Driver, parameters_of
 from ringline.node.outputs import is_stream
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class SyncDriver(Driver):
@@ -32,6 +34,8 @@ class SyncDriver(Driver):
         if not inspect.isawaitable(result):
             return result
         if self._loop is None:
+            import asyncio  # many plain nodes never need it
+
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(_finished(result))
 

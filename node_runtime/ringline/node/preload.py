@@ -24,6 +24,8 @@ _MODULES: Final = (
     "ringline.control.link",
     "ringline.data.audio",
     "ringline.data.codec",
+    "ringline.node.drive_async",
+    "ringline.node.drive_sync",
     "ringline.node.process",
     "ringline.node.runner",
 )

@@ -25,8 +25,6 @@ from ringline.node.base import MultiprocessNode, SourceNode, create
 from ringline.node.commands import Commands, Terminated
 from ringline.node.cycle import Cycle
 from ringline.node.drive import Driver
-from ringline.node.drive_async import AsyncDriver
-from ringline.node.drive_sync import SyncDriver
 from ringline.node.failure import describe
 from ringline.node.health import Watchdog
 from ringline.node.identity import Identity
@@ -117,7 +115,7 @@ class Runner:
         sys.path[:0] = [str(Path(path).absolute()) for path in self._plan.extra_paths]
         cls = resolve(self._plan.type, script=self._identity.script, extra_paths=self._plan.extra_paths)
         work = cls.produce if issubclass(cls, SourceNode) else cls.process
-        make = AsyncDriver if is_async(work) else SyncDriver
+        make = _driver_class(is_async(work))
         self._driver = make(self._commands, self._identity.labels, self._identity.session_id, self._reported)
         self._commands.notify = self._notify
         node = create(cls, self._identity.node, self._plan.config)
@@ -244,6 +242,17 @@ class Runner:
             signals.break_in()
             due = min(due, _NUDGE_S)
         return due
+
+
+def _driver_class(asynchronous: bool) -> type[Driver]:
+    """Import only the driver that is used: a plain node in an interpreter of its own starts without asyncio."""
+    if asynchronous:
+        from ringline.node.drive_async import AsyncDriver
+
+        return AsyncDriver
+    from ringline.node.drive_sync import SyncDriver
+
+    return SyncDriver
 
 
 def expected_inputs(node: MultiprocessNode, connected: Mapping[str, ChannelPlan]) -> dict[str, ChannelPlan]:
