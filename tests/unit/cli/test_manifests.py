@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringline.cli.manifests import (
     Overrides,
@@ -141,3 +144,27 @@ def test_an_unknown_setting_is_a_usage_error_and_a_bad_value_a_settings_error(
         settings_for(pipeline, None, {"shmsize": 1})
     with pytest.raises(SettingsError, match="channel_capacity"):
         settings_for(pipeline, None, {"channelCapacity": "many"})
+
+
+KEYS = st.lists(st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True), min_size=1, max_size=4)
+PLAIN = (
+    st.integers()
+    | st.booleans()
+    | st.lists(st.integers(), max_size=3)
+    | st.from_regex(r"[a-z]+ [a-z]+", fullmatch=True)
+)
+
+
+@given(keys=KEYS, value=PLAIN, before=st.dictionaries(st.sampled_from(["other", "more"]), st.integers()))
+def test_any_key_can_be_set_and_no_other_is_touched(keys: list[str], value: object, before: dict[str, int]) -> None:
+    manifest = {"spec": {"nodes": [{"name": "a", "config": dict(before)}, {"name": "b"}]}}
+    option = f"a.config.{'.'.join(keys)}={json.dumps(value) if not isinstance(value, str) else value}"
+    changed = apply_overrides(manifest, parse_overrides([option]))
+    found = changed["spec"]["nodes"][0]["config"]
+    for name in before.keys() - {keys[0]}:
+        assert found[name] == before[name]
+    for key in keys:
+        found = found[key]
+    assert found == value
+    assert changed["spec"]["nodes"][1] == {"name": "b"}
+    assert manifest["spec"]["nodes"][0]["config"] == before

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tempfile
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringline.cli.media import json_text, kind_of, open_writer, read_messages
 from ringline.data import RuntimeData, load_audio_file, save_audio_file
@@ -192,3 +195,25 @@ def test_media_in_a_json_file_is_described_not_copied() -> None:
     assert (described["bytes"], described["timestamp"]) == (320, 5)
     assert described["metadata"]["sample_rate"] == RATE
     assert "payload" not in described
+
+
+@given(
+    samples=st.integers(min_value=0, max_value=3000),
+    channels=st.integers(min_value=1, max_value=3),
+    block_ms=st.floats(min_value=1, max_value=500),
+)
+def test_blocks_cover_a_sound_without_gap_or_overlap(samples: int, channels: int, block_ms: float) -> None:
+    count = np.arange(samples * channels, dtype=np.int16)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/sound.wav"
+        with wave.open(path, "wb") as file:
+            file.setparams((channels, 2, RATE, 0, "NONE", ""))
+            file.writeframes(count.tobytes())
+        blocks = list(read_messages(path, "audio", block_ms=block_ms))
+    assert sum(len(block.as_numpy()) for block in blocks) == samples
+    position = 0
+    for block in blocks:
+        assert block.timestamp == position * 1_000_000_000 // RATE
+        position += len(block.as_numpy())
+    whole = b"".join(np.rint(block.as_numpy() * 32768).astype(np.int16).tobytes() for block in blocks)
+    assert whole == count.tobytes()

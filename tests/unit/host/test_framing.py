@@ -179,3 +179,47 @@ def test_metadata_is_told_without_what_is_not_known() -> None:
         "fps": 0.0,
         "extra": {"a": 1},
     }
+
+
+ARRAYS = st.tuples(
+    st.sampled_from(["<f4", "<i2", ">i4", "|u1", "<f8", "|b1", ">c16"]),
+    st.lists(st.integers(min_value=0, max_value=5), max_size=4),
+)
+
+
+@given(array=ARRAYS, timestamp=st.integers(min_value=-(2**63), max_value=2**63 - 1))
+def test_arrays_of_any_kind_and_shape_go_through(array: tuple[str, list[int]], timestamp: int) -> None:
+    dtype, shape = array
+    values = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape).astype(dtype)
+    pieces = framing.message_frame(RuntimeData.tensor(values, timestamp=timestamp))
+    found = framing.message(*parsed(pieces))
+    assert found.timestamp == timestamp
+    assert found.as_numpy().dtype == values.dtype
+    assert np.array_equal(found.as_numpy(), values)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(
+    value=JSON, text=st.text(alphabet=st.characters(codec="utf-8")), extra=st.dictionaries(st.text(max_size=5), JSON)
+)
+def test_json_text_and_extras_go_through(value: Any, text: str, extra: dict[str, Any]) -> None:
+    assert framing.message(*parsed(framing.message_frame(RuntimeData.json(value)))).as_json() == value
+    found = framing.message(*parsed(framing.message_frame(RuntimeData.text(text, extra=extra))))
+    assert found.as_text() == text
+    assert dict(found.metadata.extra) == extra
+
+
+def parsed(pieces: list[Any]) -> tuple[dict[str, Any], bytes]:
+    """Take a frame apart without a stream."""
+    whole = b"".join(bytes(piece) for piece in pieces)
+    length = int.from_bytes(whole[:4], "little")
+    header = framing.parse_header(whole[4 : 4 + length])
+    body = whole[4 + length :]
+    assert framing.body_bytes(header, len(body)) == len(body)
+    return header, body
