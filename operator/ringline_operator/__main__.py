@@ -15,12 +15,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import kopf
 
 from ringline.errors import SettingsError
 from ringline.names import ENV_LOG_FORMAT
 from ringline_operator import logs
+from ringline_operator.credentials import credentials
 from ringline_operator.settings import PREFIX, OperatorSettings, operator_settings
 
 NO_CLUSTER = (
@@ -38,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ringline-operator: {error}", file=sys.stderr)
         return 2
     logs.configure(chosen.log_format, logging.DEBUG if chosen.verbose else logging.INFO)
-    if not _credentials():
+    # kopf's own complaint is four tracebacks long.
+    if credentials(kopf.OperatorSettings()) is None:
         print(NO_CLUSTER, file=sys.stderr)
         return 2
     import ringline_operator.app  # noqa: F401  (registers the handlers)
@@ -48,16 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             namespaces=settings.watched,
             clusterwide=not settings.watched,
             standalone=True,
+            # Else kopf asks for the user's name, and a user of an image, or of OpenShift, has none.
+            identity=cast("Any", settings.identity),
             liveness_endpoint=settings.liveness,
         )
     )
     return 0
-
-
-def _credentials() -> bool:
-    """Look before kopf does, whose own complaint is four tracebacks long."""
-    settings = kopf.OperatorSettings()
-    return bool(kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from typing import Any
 
 import kopf
 
+from ringline_operator.credentials import credentials
 from ringline_operator.operator import Operator
 from ringline_operator.settings import operator_settings
 from ringline_operator.views import LABEL_SESSION
@@ -31,8 +32,8 @@ async def begin(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.login()  # type: ignore[misc, unused-ignore]
-async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    info = credentials(settings)
     if info is not None:
         await operator.start(info)
     return info
