@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ringline.control.messages import Message, MessageType
-from ringline.data import RuntimeData
 from ringline.errors import NodeError
 from ringline.node.base import MultiprocessNode, SourceNode
 from ringline.node.commands import Commands, Terminated
@@ -134,10 +133,6 @@ class Driver(ABC):
         self._arena.stamp()
         return True
 
-    def _at_work(self, data: RuntimeData) -> None:
-        self._sending().origin = data.origin
-        self._beat()
-
     def _beat(self) -> None:
         self._busy_since = time.monotonic()
         self._arena.beat(True)
@@ -146,11 +141,6 @@ class Driver(ABC):
         if self._busy_since:
             self._busy_since = 0.0
             self._arena.beat(False)
-
-    def _worked(self) -> None:
-        """Count a finished message."""
-        if self._busy_since:
-            self._arena.observe(time.monotonic() - self._busy_since)
 
     def _check_shutdown(self) -> None:
         if self.commands.shutdown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from ringline.control.messages import MessageType
@@ -126,13 +127,14 @@ class AsyncDriver(Driver):
         self._sending().end()
 
     async def _consume(self) -> None:
-        inbox, commands, bell = self._inbox, self.commands, self._bell
+        inbox, commands, bell, arena = self._inbox, self.commands, self._bell, self._arena
         assert bell is not None
         handled = 0
         while True:
             if commands.attention:
                 await self._attend()
-            if self._begin():
+            if arena.flush_generation != self._stamp or commands.cancels != self._cancels:
+                self._begin()
                 await self._done(self._node.on_flush())
             data = inbox.take()
             if data is not None:
@@ -149,11 +151,14 @@ class AsyncDriver(Driver):
                 await bell.wait(self._look_again_s)
 
     async def _handle(self, data: RuntimeData) -> None:
-        self._at_work(data)
+        arena, outbox = self._arena, self._sending()
+        outbox.origin = data.origin
+        self._busy_since = began = monotonic()
+        arena.beat(True)
         self._interruptible = True
         try:
             result = self._node.process(data)
-            if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
                 result = await result
             if result is not None:
                 await self._send_all(result, data)
@@ -162,9 +167,9 @@ class AsyncDriver(Driver):
                 raise
         finally:
             self._interruptible = False
-        self._worked()
-        if self._sending().has_loans:
-            self._sending().forget_loans()
+        arena.observe(monotonic() - began)
+        if outbox.has_loans:
+            outbox.forget_loans()
 
     def _resumed(self) -> bool:
         """Say whether a cancel was meant for the work in hand only, and make the task forget it."""
@@ -176,7 +181,7 @@ class AsyncDriver(Driver):
         return True
 
     async def _send_all(self, result: Any, like: RuntimeData | None) -> None:
-        if not is_stream(result):
+        if type(result) is RuntimeData or not is_stream(result):
             if result is not None and not self.interrupted():
                 await self._send(result, like)
             return

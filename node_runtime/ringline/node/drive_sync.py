@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Generator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ringline.control.messages import MessageType
@@ -71,11 +72,13 @@ class SyncDriver(Driver):
         self.emit(port, value)
 
     def _consume(self) -> None:
+        # Caches are cold when a message comes each 10 ms: what the usual path calls and looks up counts threefold.
         inbox, commands, arena = self._inbox, self.commands, self._arena
         while True:
             if commands.attention:
                 self._attend()
-            if self._begin():
+            if arena.flush_generation != self._stamp or commands.cancels != self._cancels:
+                self._begin()
                 self.call(self._node.on_flush())
             data = inbox.take()
             if data is not None:
@@ -88,13 +91,18 @@ class SyncDriver(Driver):
                 arena.wait(self._look_again_s)
 
     def _handle(self, data: RuntimeData) -> None:
-        self._at_work(data)
+        arena, outbox = self._arena, self._sending()
+        outbox.origin = data.origin
+        self._busy_since = began = monotonic()
+        arena.beat(True)
         result = self._node.process(data)
-        if result is not None:
+        if type(result) is RuntimeData and not self.commands.attention and arena.flush_generation == self._stamp:
+            outbox.send(result, data)
+        elif result is not None:
             self._send_all(self.call(result), data)
-        self._worked()
-        if self._sending().has_loans:
-            self._sending().forget_loans()
+        arena.observe(monotonic() - began)
+        if outbox.has_loans:
+            outbox.forget_loans()
 
     def _send_all(self, result: Any, like: RuntimeData | None) -> None:
         if not is_stream(result):

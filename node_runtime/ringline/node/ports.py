@@ -18,7 +18,7 @@ from ringline.node.outputs import OutputPorts, messages
 if TYPE_CHECKING:
     import numpy as np
 
-    from ringline.shm import Arena, Lease, Loan, Reader, Writer
+    from ringline.shm import Arena, Loan, Reader, Writer
 
 
 class Attempt(NamedTuple):
@@ -49,20 +49,17 @@ class Inbox:
                 self._turn = 0
             lease = reader.next()
             if lease is not None:
-                return self._decoded(lease, port)
+                return decode(
+                    lease.kind,
+                    lease.meta,
+                    lease,
+                    timestamp=lease.timestamp,
+                    origin=lease.origin,
+                    sequence=lease.sequence,
+                    port=port,
+                    session_id=self._session_id,
+                )
         return None
-
-    def _decoded(self, lease: Lease, port: str) -> RuntimeData:
-        return decode(
-            lease.kind,
-            lease.meta,
-            lease,
-            timestamp=lease.timestamp,
-            origin=lease.origin,
-            sequence=lease.sequence,
-            port=port,
-            session_id=self._session_id,
-        )
 
     def ended(self, *, with_first: bool) -> bool:
         """Say whether all inputs from outside (or any, for a join that ends with its first) have ended and are read."""
@@ -86,6 +83,7 @@ class Outbox:
     ) -> None:
         self._writers: dict[str, Writer] = {port: arena.writer(channels) for port, channels in outputs.items()}
         self._routes = routes
+        self._found: dict[str | None, Writer | None] = {}
         self._session_id = session_id
         self._loans: dict[Loan, Writer] = {}
         self.origin = 0
@@ -138,8 +136,12 @@ class Outbox:
             writer.end()
 
     def _writer(self, port: str | None) -> Writer | None:
-        name = self._routes.find(port)
-        return None if name is None else self._writers[name]
+        try:
+            return self._found[port]
+        except KeyError:
+            name = self._routes.find(port)
+            writer = self._found[port] = None if name is None else self._writers[name]
+            return writer
 
     def _send(self, port: str | None, data: RuntimeData) -> None:
         writer = self._writer(port)
@@ -148,7 +150,7 @@ class Outbox:
         timestamp, origin = data.timestamp, data.origin or self.origin or time.monotonic_ns()
         self.blocked = True
         try:
-            lease = _lease_of(data)
+            lease: Any = data.lease or _lease_shown(data)
             loan = self._loan_of(data, writer) if self._loans else None
             if lease is not None:
                 writer.forward(lease, *encode_meta(data, self._session_id), timestamp, origin)
@@ -162,7 +164,7 @@ class Outbox:
 
     def _sender(self, writer: Writer, data: RuntimeData) -> Callable[[], bool | None]:
         timestamp, origin = data.timestamp, data.origin or self.origin or time.monotonic_ns()
-        lease = _lease_of(data)
+        lease: Any = data.lease or _lease_shown(data)
         loan = self._loan_of(data, writer) if self._loans else None
         if lease is not None:
             kind, meta = encode_meta(data, self._session_id)
@@ -182,10 +184,8 @@ class Outbox:
         return loan  # type: ignore[no-any-return]
 
 
-def _lease_of(data: RuntimeData) -> Any:
-    """Find the lease whose whole block a message shows, unchanged: that block can pass on without a copy."""
-    if data.lease is not None:
-        return data.lease
+def _lease_shown(data: RuntimeData) -> Any:
+    """Find the lease whose whole block a message's array shows: that block can pass on without a copy."""
     block = _whole_block(data)
     return None if getattr(block, "released", True) else block
 
