@@ -158,10 +158,10 @@ PLAIN = (
 
 @given(keys=KEYS, value=PLAIN, before=st.dictionaries(st.sampled_from(["other", "more"]), st.integers()))
 def test_any_key_can_be_set_and_no_other_is_touched(keys: list[str], value: object, before: dict[str, int]) -> None:
-    manifest = {"spec": {"nodes": [{"name": "a", "config": dict(before)}, {"name": "b"}]}}
+    manifest: dict[str, Any] = {"spec": {"nodes": [{"name": "a", "config": dict(before)}, {"name": "b"}]}}
     option = f"a.config.{'.'.join(keys)}={json.dumps(value) if not isinstance(value, str) else value}"
     changed = apply_overrides(manifest, parse_overrides([option]))
-    found: Any = changed["spec"]["nodes"][0]["config"]
+    found = changed["spec"]["nodes"][0]["config"]
     for name in before.keys() - {keys[0]}:
         assert found[name] == before[name]
     for key in keys:
