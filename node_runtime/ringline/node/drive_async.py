@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ringline.control.messages import MessageType
 from ringline.data import RuntimeData
 from ringline.node.base import SourceNode
-from ringline.node.bell import Bell
+from ringline.node.bell import Bell, RingSelector
 from ringline.node.commands import Commands, Terminated
 from ringline.node.cycle import Cycle
 from ringline.node.drive import Driver, parameters_of
@@ -34,7 +34,8 @@ class AsyncDriver(Driver):
 
     def __init__(self, commands: Commands, *rest: Any) -> None:
         super().__init__(commands, *rest)
-        self._loop = asyncio.new_event_loop()
+        self._selector = RingSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._main: asyncio.Task[Any] | None = None
         self._bell: Bell | None = None
         self._open = asyncio.Event()
@@ -43,7 +44,7 @@ class AsyncDriver(Driver):
 
     def connect(self, arena: Arena, inbox: Inbox, outbox: Outbox, cycle: Cycle | None = None) -> None:
         super().connect(arena, inbox, outbox, cycle)
-        self._bell = Bell(self._loop, arena)
+        self._bell = Bell(self._loop, self._selector, arena)
 
     def call(self, result: Any) -> Any:
         if not inspect.isawaitable(result):
