@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ringline import Pipeline, RuntimeConfig, Session
+from ringline.host import procfs
 from tests.integration.sessions import Lines, chain, session_id
 
 FOLDER = Path(__file__).parent
@@ -50,6 +51,22 @@ async def started(session: Session) -> Session:
 async def pids_of(session: Session) -> dict[str, int]:
     nodes = (await session.get_status()).nodes
     return {name: node.pid for name, node in nodes.items() if node.pid is not None}
+
+
+def zygote_of(session: Session) -> int:
+    """The process that parents the session's nodes, found by its command line."""
+    for pid in procfs.family(os.getpid())[1:]:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"zygote" in command and os.fsencode(session.directory) in command:
+            return pid
+    raise AssertionError("the session has no zygote")
+
+
+async def idle(session: Session, node: str) -> None:
+    """Wait until the node's beat word says that it waits for input."""
+    engine = session._engine
+    assert engine is not None
+    await until(lambda: engine.node_stats()[node].busy_since_ns == 0)
 
 
 async def gone(*pids: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ringline import ProcessCrashed, SessionError
 from ringline.host.exits import ExitRecord
-from tests.faults.scenes import exists, gone, make, nothing_left, pids_of, started, until
+from tests.faults.scenes import exists, gone, make, nothing_left, pids_of, started, until, zygote_of
 
 ENDS = {
     "raise": (1, "Error", "ValueError: told to raise"),
@@ -110,8 +110,7 @@ async def test_a_node_killed_during_cleanup_does_not_disturb_it(victim: str) -> 
 async def test_a_killed_zygote_takes_its_nodes_along_and_ends_the_session() -> None:
     session = await started(make("does_as_told", "does_as_told"))
     pids = await pids_of(session)
-    zygote = session._engine._zygote.pid  # type: ignore[union-attr]
-    assert isinstance(zygote, int)
+    zygote = zygote_of(session)
     receiving = asyncio.create_task(session.receive("b"))
     os.kill(zygote, signal.SIGKILL)
     with pytest.raises(SessionError, match="zygote is gone"):

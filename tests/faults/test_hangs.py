@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from ringline import Pipeline, ProcessCrashed
-from tests.faults.scenes import gone, make, nothing_left, of, pids_of, printed, started, until
+from tests.faults.scenes import gone, idle, make, nothing_left, of, pids_of, printed, started, until
 
 
 async def test_a_stopped_node_is_unhealthy_and_killed() -> None:
@@ -18,6 +18,7 @@ async def test_a_stopped_node_is_unhealthy_and_killed() -> None:
     await session.send("a", "x")
     await session.receive("b")
     pids = await pids_of(session)
+    await idle(session, "b")
     os.kill(pids["b"], signal.SIGSTOP)
     with pytest.raises(ProcessCrashed) as caught:
         await session.receive("b")

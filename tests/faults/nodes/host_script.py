@@ -8,7 +8,7 @@ import sys
 import time
 
 from ringline import Session
-from tests.faults.scenes import short
+from tests.faults.scenes import short, zygote_of
 from tests.integration.sessions import chain
 
 
@@ -20,8 +20,7 @@ async def tell(session: Session, nodes: int) -> None:
         if len(pids) == nodes:
             break
         await asyncio.sleep(0.01)
-    zygote = session._engine._zygote.pid  # type: ignore[union-attr]
-    print(session.directory, zygote, *pids, flush=True)
+    print(session.directory, zygote_of(session), *pids, flush=True)
 
 
 async def main(session_id: str, phase: str) -> None:
