@@ -263,14 +263,14 @@ class Session:
             from ringline.host.inline import InlineEngine
 
             return InlineEngine(self.session_id, self.plan, script=self._script, on_crash=crashed)
+        from ringline.host.launcher import LocalLauncher
         from ringline.host.supervisor import Supervisor
 
         self._directory = directory_of(self.session_id, os.environ)
         return Supervisor(
             self.session_id,
             self.plan,
-            directory=self._directory,
-            script=self._script,
+            launcher=LocalLauncher(self._directory, self._script),
             on_log=self._log,
             on_crash=crashed,
         )

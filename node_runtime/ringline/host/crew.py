@@ -17,23 +17,25 @@ from typing import Any, Final
 
 from ringline.control.link import ControlServer
 from ringline.control.messages import Message, MessageType
-from ringline.errors import ProcessSpawnError, SessionError
+from ringline.errors import ControlError, ProcessSpawnError, SessionError
 from ringline.graph.plan import SessionPlan
 from ringline.host.exits import ExitRecord, exit_record, log_exit
 from ringline.host.failures import init_error
 from ringline.host.handle import NodeHandle, SpawnConfig
 from ringline.host.health import watch_memory
 from ringline.host.launch import Launch
+from ringline.host.launcher import Past, Zygotes
 from ringline.host.member import Member, ZygoteProcess
 from ringline.host.restart import RestartPolicy
 from ringline.host.status import PROGRESS_STATES, Progress
-from ringline.host.zygote_client import ZygoteClient
 from ringline.shm import Arena
 
 log = logging.getLogger("ringline.host")
 
 LAST_WORDS_S: Final = 0.25
 """A node's ERROR or DONE and its exit report come by two ways; so long the exit waits for the words."""
+DIAL_PATIENCE_S: Final = 10.0
+"""A node whose host has died tries to reach the next one at least once a second."""
 LOCK_PATIENCE_S: Final = 10.0
 """A dead process' lock drops within milliseconds; a process in an uninterruptible wait may take longer."""
 OWN_REPORT_S: Final = 1.0
@@ -49,14 +51,14 @@ class Links:
     """What the crew works with; all owned by the supervisor."""
 
     arena: Arena
-    zygote: ZygoteClient
+    zygote: Zygotes
     control: ControlServer
     launch: Launch
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Whom the crew tells: progress, printed lines, crashes, the session's failure, its natural end.
+    """Whom the crew tells: progress, printed lines, crashes, every exit, the session's failure, its natural end.
 
     `busy(node)` is a question: does its beat word say that it is at work?
     """
@@ -64,6 +66,7 @@ class Listeners:
     progress: Callable[[Progress], None]
     line: Callable[[str, str, str], None]
     crash: Callable[[ExitRecord], object]
+    exited: Callable[[ExitRecord], None]
     failed: Callable[[BaseException], None]
     ended: Callable[[], None]
     busy: Callable[[str], bool]
@@ -93,12 +96,33 @@ class Crew:
             raise SessionError(f"session '{self.session_id}' has no processes yet")
         return self._links
 
-    def launch(self, links: Links) -> None:
-        """Ask the zygote for all nodes."""
+    def launch(self, links: Links, past: Past | None) -> None:
+        """Ask the zygote for all nodes; with a `past` those that run already are only known again."""
         self._links = links
         self._task(watch_memory(self._memory_limits, self._over_memory), "memory")
         for member in self.members.values():
-            self._spawn(member)
+            if past is not None and member.name in past.finished:
+                member.ended(past.finished[member.name])
+                member.ready.set_result(None)
+            else:
+                self._spawn(member)
+        if past is not None:
+            self._take_over(links)
+
+    def _take_over(self, links: Links) -> None:
+        """Take over from a host that died. A node that was ready says so no more; that it is dead its zygote says."""
+        self.phase = "work"
+        stats, fenced = links.arena.node_stats(), links.arena.fenced_nodes()
+        for member in self.members.values():
+            if not member.alive:
+                continue
+            member.history.restarts = max(0, member.epoch - 1)
+            links.control.expect(member.name, member.epoch)
+            if stats[member.name].attached:
+                self.tell.progress(member.progressed({"status": "ready", "progress": 1.0}))
+                member.ready.set_result(None)
+            if member.name in fenced:
+                self.kill(member, "Fenced")
 
     def _spawn(self, member: Member) -> None:
         links, runtime = self.links, self.plan.runtime
@@ -125,6 +149,7 @@ class Crew:
         """Return when every node is ready. Raises the first failure, or `InitTimeout`."""
         timeout_s = self.plan.runtime.init_timeout_secs
         waiting = [member.ready for member in self.members.values()]
+        await _first(self.links.zygote.present(), asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION))
         done, pending = await asyncio.wait(
             waiting, timeout=timeout_s + OWN_REPORT_S, return_when=asyncio.FIRST_EXCEPTION
         )
@@ -145,10 +170,22 @@ class Crew:
     async def _begin_work(self, member: Member) -> None:
         if not member.alive or member.handle is None:
             return
-        await member.handle.send_message(Message(MessageType.START, {}))
+        await self._say_start(member, member.handle)
         if member.state == "ready":
             member.state = "running"
         await member.handle.start_health_check()
+
+    async def _say_start(self, member: Member, handle: NodeHandle) -> None:
+        """Send START; a node of a host that died has to dial again first."""
+        deadline = time.monotonic() + DIAL_PATIENCE_S
+        while member.alive:
+            try:
+                await handle.send_message(Message(MessageType.START, {}))
+                return
+            except ControlError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
 
     def unhealthy(self, member: Member) -> None:
         """Kill a node that does not answer. SIGABRT goes first, since it leaves every thread's stack on stderr."""
@@ -271,7 +308,7 @@ class Crew:
             if all(each.finished for each in self.members.values()):
                 self.tell.ended()
         elif self.phase == "work":
-            self._crashed(member, record)
+            self._crashed(member, record, final=bool(event.get("final")))
 
     async def _recorded(self, member: Member, event: dict[str, Any]) -> ExitRecord:
         code = int(event.get("code", -1))
@@ -281,6 +318,7 @@ class Crew:
         record = exit_record(event, member.circumstances(self.session_id))
         member.ended(record)
         log_exit(record)
+        self.tell.exited(record)
         if member.handle is not None:
             member.handle.ended()
             await member.handle.stop_health_check()
@@ -293,9 +331,10 @@ class Crew:
             return  # it said so itself
         self.tell.progress(member.progressed({"status": "failed", "message": member.progress.message}))
 
-    def _crashed(self, member: Member, record: ExitRecord) -> None:
+    def _crashed(self, member: Member, record: ExitRecord, *, final: bool = False) -> None:
+        """Tell of a crash and restart the node, or fail; `final`: the place where it ran ends with it."""
         self.tell.crash(record)
-        if self.plan.session.on_node_crash == "RestartNode":
+        if self.plan.session.on_node_crash == "RestartNode" and not final:
             delay = member.history.next_delay(time.monotonic())
             if delay is not None:
                 member.state = "restarting"
@@ -354,6 +393,17 @@ class Crew:
     def labels(self, member: Member) -> dict[str, object]:
         """Give the labels of a log line about a node."""
         return {"session": self.session_id, "node": member.name, "channel": "", "epoch": member.epoch}
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them is done; the others are dropped."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _NodeLine:

@@ -23,6 +23,7 @@ from ringline.names import (
     PLAN_FILE,
     RESERVED_ENV_PREFIX,
 )
+from ringline.node import interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,7 @@ class Launch:
 
     def command(self, node: NodePlan) -> list[str] | None:
         """None for the host's own interpreter (the zygote forks), else the command to execute."""
-        python = self.interpreters[node.name]
-        if python == Path(sys.executable):
-            return None
-        return [str(python), "-m", "ringline.node", "run"]
+        return interpreter.command(self.interpreters[node.name])
 
 
 def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from ringline.errors import ProcessSpawnError, ResourceLimitError
-from ringline.graph.plan import NodePlan, SessionPlan
+from ringline.graph.plan import SessionPlan
 from ringline.host import procfs
+from ringline.node.interpreter import interpreter
 
 DESCRIPTORS_BASE: Final = 64
 """ZeroMQ's context, arena, locks, the zygote's socket, and what the application opens in the meantime."""
@@ -87,30 +86,6 @@ def check_environment(plan: SessionPlan, environ: Mapping[str, str]) -> None:
                 f"node '{node.name}' takes the environment variable {missing[0]} from a Secret; on this machine set it "
                 "in the application's own environment"
             )
-
-
-def interpreter(node: NodePlan) -> Path:
-    """Find the Python executable of a node. Raises `ProcessSpawnError` naming what is missing.
-
-    "python" without a virtual environment means the host's own interpreter; anything else is looked up.
-    """
-    if node.venv_path is not None:
-        found = Path(node.venv_path).absolute() / "bin" / "python"
-        if not found.exists():
-            raise ProcessSpawnError(
-                f"Python executable not found: '{found}' (venv_path {node.venv_path} of node '{node.name}'); "
-                f"make the environment with: python3 -m venv {node.venv_path}"
-            )
-        return found
-    if node.executable == "python":
-        return Path(sys.executable)
-    path = shutil.which(node.executable)
-    if path is None:
-        raise ProcessSpawnError(
-            f"Python executable not found: '{node.executable}' (python_executable of node '{node.name}'); "
-            'give its full path, or "python" for the interpreter that runs this program'
-        )
-    return Path(path).absolute()
 
 
 def interpreters(plan: SessionPlan) -> dict[str, Path]:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 from ringline.control.link import ControlServer
@@ -19,20 +16,17 @@ from ringline.data import RuntimeData
 from ringline.errors import SessionClosedError, SessionError
 from ringline.graph.layout import ChannelPlan
 from ringline.graph.plan import SessionPlan
-from ringline.host import directory as directories
 from ringline.host import procfs
 from ringline.host.crew import Crew, Links, Listeners
 from ringline.host.engine import OnCrash, OnProgress
+from ringline.host.exits import ExitRecord
 from ringline.host.flush import flush
-from ringline.host.launch import Launch, main_script, write_plan, zygote_environment
-from ringline.host.limits import check_environment, check_limits, interpreters
+from ringline.host.launcher import Launcher, Zygotes
 from ringline.host.member import Member
 from ringline.host.ports import HostPorts
 from ringline.host.shutdown import end_nodes
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
-from ringline.host.threads import in_thread
 from ringline.host.usage import usage
-from ringline.host.zygote_client import ZygoteClient
 from ringline.metrics.facts import NodeFacts, SessionFacts
 from ringline.names import CONTROL_SOCKET
 from ringline.shm import Arena, ChannelStats, NodeStats
@@ -51,8 +45,7 @@ class Supervisor:
         session_id: str,
         plan: SessionPlan,
         *,
-        directory: Path,
-        script: Path | None,
+        launcher: Launcher,
         on_log: Callable[[str, str, str], None],
         on_crash: OnCrash,
     ) -> None:
@@ -60,16 +53,15 @@ class Supervisor:
         self.plan = plan
         self.state = "new"
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._directory = directory
-        self._script = script
+        self._launcher = launcher
         self._failure: BaseException | None = None
         self._on_progress: OnProgress | None = None
-        listeners = Listeners(self._show, on_log, on_crash, self._fail, self._all_ended, self._busy)
+        listeners = Listeners(self._show, on_log, on_crash, self._exited, self._fail, self._all_ended, self._busy)
         self._crew = Crew(session_id, plan, listeners)
         self._arena: Arena | None = None
         self._ports: HostPorts | None = None
         self._control: ControlServer | None = None
-        self._zygote: ZygoteClient | None = None
+        self._zygotes: Zygotes | None = None
         self._hurry = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -78,41 +70,24 @@ class Supervisor:
 
     async def initialize(self, on_progress: OnProgress | None) -> None:
         """Check, make everything, spawn all nodes and wait until they are ready. The caller closes on errors."""
-        self.state = "starting"
         self._on_progress = on_progress
-        check_limits(self.plan)
-        check_environment(self.plan, os.environ)
-        pythons = interpreters(self.plan)
-        arena = await self._claim()
-        self._ports = HostPorts(arena, self.plan, self.session_id)
-        token = secrets.token_hex(32)
-        self._control = ControlServer(self._directory / CONTROL_SOCKET, token, self._crew.heard)
-        await self._control.start()
-        self._zygote = ZygoteClient(self.session_id, self._directory, self._crew.zygote_event, self._crew.zygote_lost)
-        await self._zygote.start(zygote_environment(os.environ))
-        launch = Launch(self.session_id, self._directory, token, self._script or main_script(), pythons)
-        self._crew.launch(Links(arena, self._zygote, self._control, launch))
+        await self._make()
         await self._crew.all_ready()
         self.state = "ready"
 
-    async def _claim(self) -> Arena:
-        """Claim the directory and make the arena, off the loop. A cancellation waits: `close` must find the arena."""
-        made: list[Arena] = []
-        try:
-            await in_thread(directories.claim, self._directory, lambda where: made.append(self._populate(where)))
-        finally:
-            self._arena = made[0] if made else None
-        return made[0]
-
-    def _populate(self, directory: Path) -> Arena:
-        directories.check_space(directory, self.plan.layout.size_bytes)
-        arena = Arena.create(directory, self.plan.layout)
-        try:
-            write_plan(directory, self.plan)
-        except BaseException:
-            arena.close()
-            raise
-        return arena
+    async def _make(self) -> None:
+        """Make everything and have all nodes spawned."""
+        self.state = "starting"
+        launcher = self._launcher
+        launcher.check(self.plan)
+        self._arena = arena = await launcher.arena(self.plan)
+        self._ports = HostPorts(arena, self.plan, self.session_id)
+        self._control = ControlServer(launcher.directory / CONTROL_SOCKET, launcher.token, self._crew.heard)
+        self._zygotes = launcher.zygotes(self.session_id, self._crew.zygote_event, self._crew.zygote_lost)
+        await self._zygotes.start()
+        launch = launcher.launch(self.session_id)
+        self._crew.launch(Links(arena, self._zygotes, self._control, launch), launcher.past)
+        await self._control.start()  # now, so that whatever a node says finds its member; no turn of the loop between
 
     async def start(self) -> None:
         self._check()
@@ -194,6 +169,9 @@ class Supervisor:
         self.ended.set_exception(error)
         self.ended.exception()  # seen: nobody has to call wait()
 
+    def _exited(self, record: ExitRecord) -> None:
+        """Take note of a node's end, whatever follows from it."""
+
     def _all_ended(self) -> None:
         self.state = "ended"
         self._settle(None)
@@ -242,17 +220,15 @@ class Supervisor:
                 await asyncio.gather(discarding, return_exceptions=True)
 
     async def _close_links(self) -> None:
-        if self._zygote is not None:
-            await self._zygote.close()
+        if self._zygotes is not None:
+            await self._zygotes.close()
         if self._control is not None:
             await self._control.close()
 
     async def _close_memory(self) -> None:
         if self._ports is not None:
             self._ports.close()
-        if self._arena is not None:
-            await in_thread(self._arena.close)
-            await in_thread(directories.release, self._directory)
+        await self._launcher.release()
 
     # -- inner -----------------------------------------------------------------------------------------------------
 

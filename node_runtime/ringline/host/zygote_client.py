@@ -54,9 +54,15 @@ class ZygoteClient:
     """
 
     def __init__(
-        self, session_id: str, directory: Path, on_event: EventHandler, on_lost: Callable[[str], None]
+        self,
+        session_id: str,
+        directory: Path,
+        on_event: EventHandler,
+        on_lost: Callable[[str], None],
+        environ: Mapping[str, str],
     ) -> None:
         self._session_id = session_id
+        self._environ = dict(environ)
         self._directory = directory
         self._on_event = on_event
         self._on_lost = on_lost
@@ -71,14 +77,14 @@ class ZygoteClient:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    async def start(self, environ: Mapping[str, str]) -> None:
+    async def start(self) -> None:
         """Start the process and wait for its hello. Raises `ProcessSpawnError` with its last words."""
         ours, theirs = socket.socketpair()
         _sockets.add(ours)
         # Read when it dies. Not blocking at either end: words that nobody reads must not hold it up.
         self._words, words = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            self._process = self._popen(theirs, words, environ)
+            self._process = self._popen(theirs, words)
         except OSError as error:
             ours.close()
             raise ProcessSpawnError(f"the session's zygote could not be started: {error}") from error
@@ -94,7 +100,10 @@ class ZygoteClient:
         except TimeoutError:
             raise ProcessSpawnError(f"the session's zygote said nothing for {HELLO_TIMEOUT_S:g}s") from None
 
-    def _popen(self, theirs: socket.socket, words: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    async def present(self) -> None:
+        """Return when orders are carried out: at once, since it has said hello."""
+
+    def _popen(self, theirs: socket.socket, words: int) -> subprocess.Popen[bytes]:
         descriptor = theirs.fileno()
         command = [sys.executable, "-m", "ringline.node", "zygote", "--fd", str(descriptor)]
         command += ["--directory", str(self._directory)]
@@ -104,7 +113,7 @@ class ZygoteClient:
             stdout=words,
             stderr=words,
             pass_fds=[descriptor],
-            env=dict(environ),
+            env=self._environ,
             start_new_session=True,
         )
 

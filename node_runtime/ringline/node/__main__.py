@@ -1,8 +1,9 @@
-"""``python -m ringline.node zygote|run``: what a host starts. Not for people, who use ``ringline run``."""
+"""``python -m ringline.node zygote|run|pod``: what a host, or a container of a session's pod, starts. Not for people, who use ``ringline run``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     zygote.add_argument("--fd", type=int, required=True, help="the socket's descriptor")
     zygote.add_argument("--directory", type=Path, required=True, help="the session's folder, removed if the host dies")
     commands.add_parser("run", help="be the node that the environment names")
+    commands.add_parser("pod", help="be process 1 of a node's container in a session's pod")
     options = parser.parse_args(arguments)
+    if options.command == "pod":
+        return _pod()
     if options.command == "zygote":
         from ringline.node.zygote import run_zygote
 
@@ -24,6 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ringline.node.process import run_node
 
     return run_node()
+
+
+def _pod() -> int:
+    from ringline.errors import RinglineError
+    from ringline.node.pod import run_pod
+
+    try:
+        run_pod(os.environ)
+    except (RinglineError, OSError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
 
 
 if __name__ == "__main__":

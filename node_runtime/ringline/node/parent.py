@@ -19,10 +19,16 @@ from ringline.node.pump import Outlet, Pump
 
 
 class Parent:
-    """A loop over descriptors, the living children, and their two streams each. `Outlet` takes the lines."""
+    """A loop over descriptors, the living children, and their two streams each.
 
-    def __init__(self, outlet: Outlet, environ: Mapping[str, str]) -> None:
+    `outlet` takes the lines; `on_exit(child, report)` is called for each child that has ended.
+    """
+
+    def __init__(
+        self, outlet: Outlet, environ: Mapping[str, str], on_exit: Callable[[Child, dict[str, Any]], None]
+    ) -> None:
         self._environ = dict(environ)
+        self._on_exit = on_exit
         self._outlet = outlet
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, Child] = {}
@@ -57,10 +63,7 @@ class Parent:
 
     def _begin(self, node: str, epoch: int, environ: dict[str, str], argv: Sequence[str] | None) -> Child:
         """Start a node: forked without `argv`. Raises `ProcessSpawnError`, and `Forked` in the child."""
-        if argv:
-            child = children.execute(node, epoch, environ, argv)
-        else:
-            child = children.fork(node, epoch, environ)
+        child = children.execute(node, epoch, environ, argv) if argv else children.fork(node, epoch, environ)
         self._children[child.pid] = child
         for pump in child.pumps:
             self._selector.register(pump.descriptor, selectors.EVENT_READ, self._pumping(pump))
@@ -90,11 +93,7 @@ class Parent:
             oom = self._oom.killed()
         else:
             self._oom.settle()
-        self._ended(child, children.exit_report(child, status, usage, oom))
-
-    def _ended(self, child: Child, report: dict[str, Any]) -> None:
-        """Take the report of a child that has ended."""
-        raise NotImplementedError
+        self._on_exit(child, children.exit_report(child, status, usage, oom))
 
     def _kill_all(self) -> bool:
         """Kill every node and all that came from them; whether nothing of it is left."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 from ringline.control import frames
 from ringline.errors import ArenaError, ControlError, ProcessSpawnError
 from ringline.node import children
-from ringline.node.children import Child, Forked
+from ringline.node.children import Forked
 from ringline.node.parent import Parent
 from ringline.node.preload import preload
 from ringline.node.pump import Outlet
@@ -34,7 +34,7 @@ class Zygote(Parent):
     """One session's zygote, from its first command to its end."""
 
     def __init__(self, sock: socket.socket, directory: Path, environ: Mapping[str, str]) -> None:
-        super().__init__(Outlet(sock), environ)
+        super().__init__(Outlet(sock), environ, lambda _, report: self._outlet.event(report))
         self._socket = sock
         self._directory = directory
         self._decoder = frames.Decoder()
@@ -129,9 +129,6 @@ class Zygote(Parent):
         for child in self._children.values():
             if (child.node, child.epoch) == (header.get("node"), header.get("epoch")):
                 child.signal(int(header["signal"]), group=bool(header.get("group", True)))
-
-    def _ended(self, child: Child, report: dict[str, Any]) -> None:
-        self._outlet.event(report)
 
     # The end.
 

@@ -1,0 +1,27 @@
+"""``python -m ringline.host gateway|drain``: what the gateway's container in a session's pod runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Own a session, or ask its owner to end it. Gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ringline.host", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("gateway", help="own the pod's session until SIGTERM")
+    commands.add_parser("drain", help="have the gateway end the session, and wait for it (preStop)")
+    if parser.parse_args(arguments).command == "drain":
+        from ringline.host.gateway_drain import drain
+
+        return drain(os.environ)
+    from ringline.host.gateway_main import run_gateway
+
+    return run_gateway(os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

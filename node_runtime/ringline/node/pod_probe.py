@@ -1,0 +1,126 @@
+"""The probe port of a node's container: the kubelet asks, the zygote answers, also while its node is absent or loads.
+
+A few lines of HTTP instead of a server: process 1 has one thread, so that it may fork. ``/livez`` may have to wait for the
+node's own answer; a question that is not answered in time is a no.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+ASK: Final = "ask"
+"""A verdict that the node itself has to give."""
+_LONGEST_REQUEST: Final = 8192
+_MOST_CLIENTS: Final = 32
+_PATIENCE_S: Final = 5.0
+_WORDS: Final = {200: b"OK", 404: b"Not Found", 503: b"Service Unavailable"}
+
+Verdict = tuple[int, str]
+
+
+class ProbeServer:
+    """Answers GET requests. `judge(path)` gives a status and a word, or `ASK`; then `resolve` answers later."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        port: int,
+        judge: Callable[[str], Verdict | str],
+        address: str = "",
+    ) -> None:
+        self._selector = selector
+        self._judge = judge
+        self._clients: dict[socket.socket, _Client] = {}
+        self._listener = socket.create_server((address, port), backlog=_MOST_CLIENTS)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Close the port and every connection."""
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        for client in list(self._clients):
+            self._drop(client)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a client waits for the node's answer."""
+        return any(client.asked for client in self._clients.values())
+
+    def resolve(self, verdict: Verdict) -> None:
+        """Answer those who wait for the node."""
+        for sock, client in list(self._clients.items()):
+            if client.asked:
+                self._answer(sock, verdict)
+
+    def tick(self, answer_patience_s: float) -> bool:
+        """Let go who sends no request, and say no to who waits too long for the node; whether there was one."""
+        now, hung = time.monotonic(), False
+        for sock, client in list(self._clients.items()):
+            if client.asked and now - client.asked > answer_patience_s:
+                hung = True
+                self._answer(sock, (503, "the node does not answer"))
+            elif now - client.since > _PATIENCE_S:
+                self._drop(sock)
+        return hung
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._clients) >= _MOST_CLIENTS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._clients[sock] = _Client()
+        self._selector.register(sock, selectors.EVENT_READ, lambda: self._read(sock))
+
+    def _read(self, sock: socket.socket) -> None:
+        client = self._clients[sock]
+        try:
+            data = sock.recv(_LONGEST_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        client.request += data
+        if not data or len(client.request) > _LONGEST_REQUEST:
+            self._drop(sock)
+        elif b"\r\n\r\n" in client.request and not client.asked:
+            words = client.request.split(b" ", 2)
+            path = words[1].split(b"?")[0].decode(errors="replace") if len(words) == 3 and words[0] == b"GET" else ""
+            verdict = self._judge(path)
+            if isinstance(verdict, str):
+                client.asked = time.monotonic()
+            else:
+                self._answer(sock, verdict)
+
+    def _answer(self, sock: socket.socket, verdict: Verdict) -> None:
+        status, word = verdict
+        body = word.encode() + b"\n"
+        head = b"HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        try:
+            sock.send(head % (status, _WORDS.get(status, b""), len(body)) + body)
+        except OSError:
+            pass  # the kubelet has given up
+        self._drop(sock)
+
+    def _drop(self, sock: socket.socket) -> None:
+        self._clients.pop(sock, None)
+        self._selector.unregister(sock)
+        sock.close()
+
+
+class _Client:
+    """One connection: what it has sent, and since when it waits for the node."""
+
+    def __init__(self) -> None:
+        self.request = b""
+        self.since = time.monotonic()
+        self.asked = 0.0
