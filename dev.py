@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -52,6 +53,8 @@ CHECKED = (
 )
 GROUPS = {"dev", "bench"}
 """Dependency groups of pyproject.toml; the other parts of an installation are extras."""
+COUNTS = re.compile(r"=+ .*\b(passed|failed|errors?|no tests ran|deselected|skipped)\b.* in [\d.]+s")
+"""The last line of a pytest run."""
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
 """Variables that would bring in, or install into, places outside this checkout."""
 NO_INDEX = (
@@ -103,11 +106,11 @@ def test(arguments: list[str]) -> int:
     if arguments:
         return call([python(), "-m", "pytest", *arguments])
     failed = run_checks()
-    code, last_line = run_pytest()
+    code, closing = run_pytest()
     if code:
         failed.append("pytest")
     print("\nchecks: " + ("FAILED: " + ", ".join(failed) if failed else "all passed"))
-    print(last_line)
+    print(closing)
     return 1 if failed else 0
 
 
@@ -380,19 +383,28 @@ def passes(name: str, command: list[str]) -> bool:
 
 
 def run_pytest() -> tuple[int, str]:
-    """Run all tests with their output live; return the exit code and pytest's own closing line."""
+    """Run all tests with their output live; return the exit code and pytest's closing lines."""
     color = "yes" if sys.stdout.isatty() else "no"
-    held = b""
-    with start([python(), "-m", "pytest", f"--color={color}"]) as child:
+    output = bytearray()
+    with start([python(), "-m", "pytest", f"--color={color}", "--durations=10"]) as child:
         for chunk in iter(lambda: os.read(descriptor(child), 65536), b""):
-            text = held + chunk
-            line = text.rstrip(b"\n").rfind(b"\n") + 1
-            # What may be the closing line is held back: it is printed after the summary, where a reader looks for it.
-            cut = line if text[line : line + 1] in (b"=", b"\x1b") else len(text)
-            sys.stdout.buffer.write(text[:cut])
+            sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
-            held = text[cut:]
-    return child.wait(), held.decode(errors="replace").rstrip("\n")
+            output += chunk
+    return child.wait(), closing_lines(output.decode(errors="replace"))
+
+
+def closing_lines(output: str) -> str:
+    """Return what pytest says last: its short summary, if there is one, and the line with the counts.
+
+    Libraries may still complain after it, while the interpreter ends.
+    """
+    lines = output.splitlines()
+    counts = [number for number, line in enumerate(lines) if COUNTS.search(line)]
+    if not counts:
+        return "pytest ended without a summary"
+    heads = [number for number, line in enumerate(lines) if "short test summary info" in line and number < counts[-1]]
+    return "\n".join(lines[heads[-1] if heads else counts[-1] : counts[-1] + 1])
 
 
 # ---------------------------------------------------------------- progress

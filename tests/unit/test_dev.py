@@ -191,6 +191,15 @@ def test_a_failing_step_ends_the_command_with_its_reason(
     assert "no!" in (checkout / ".cache" / "log").read_text()
 
 
+def test_the_closing_lines_of_pytest_are_found_before_later_noise() -> None:
+    output = (
+        "a.py .F [100%]\n=== short test summary info ===\nFAILED a.py::b\n=== 1 failed, 1 passed in 0.10s ===\nnoise\n"
+    )
+    assert dev.closing_lines(output).splitlines()[1:] == ["FAILED a.py::b", "=== 1 failed, 1 passed in 0.10s ==="]
+    assert dev.closing_lines("x\n=== 5 passed in 2.00s ===\n") == "=== 5 passed in 2.00s ==="
+    assert dev.closing_lines("Segmentation fault\n") == "pytest ended without a summary"
+
+
 def test_our_children_see_only_the_environment_of_the_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     variables = dev.environment()
