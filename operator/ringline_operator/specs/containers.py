@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ringline.graph.handover import session_document
 from ringline.graph.model import NodeSpec, PipelineSpec
 from ringline.graph.nodeconfig import NodePlan
 from ringline.graph.session_plan import SessionPlan
-from ringline.names import ENV_LOG_FORMAT, ENV_NODE, ENV_SESSION_DIR, ENV_SESSION_ID
+from ringline.names import ENV_LOG_FORMAT, ENV_NODE, ENV_SESSION, ENV_SESSION_DIR, ENV_SESSION_ID
 from ringline.quantities import round_quantity
 from ringline_operator.specs.probes import gateway_probes, node_probes
 
@@ -30,7 +31,7 @@ def gateway(plan: SessionPlan, spec: PipelineSpec, image: str) -> dict[str, Any]
     """Return the native sidecar: it starts before the nodes and ends after them."""
     memory = round_quantity(plan.layout.size_bytes + GATEWAY_OWN_BYTES)
     ports = [{"name": "metrics", "containerPort": GATEWAY_PORT}]
-    env = _environment("gateway")
+    env = [*_environment("gateway"), {"name": ENV_SESSION, "value": session_document(plan)}]
     if spec.ingress.enabled:
         ports.append({"name": "ingress", "containerPort": INGRESS_PORT})
         env.append(_ingress_token(spec))
