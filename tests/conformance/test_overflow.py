@@ -14,8 +14,8 @@ from tests.conformance.scene import blocks_in_use, channel, drain, get, put
 
 def test_block_waits_until_the_reader_takes_a_message(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a", capacity=2))
-    writer, reader, sent = scene.writer("a"), scene.reader("a"), []
-    thread = threading.Thread(target=lambda: [sent.append(put(writer, str(i))) for i in range(10)])
+    writer, reader, sent = scene.writer("a"), scene.reader("a"), list[bool]()
+    thread = threading.Thread(target=lambda: sent.extend(put(writer, str(i)) for i in range(10)))
     thread.start()
     texts: list[str] = []
     while len(texts) < 10:

@@ -96,6 +96,27 @@ def test_a_signal_handler_runs_during_a_wait_and_may_end_it(make_scene: MakeScen
         signal.signal(signal.SIGUSR1, before)
 
 
+def test_a_signal_just_before_a_wake_is_handled(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("a", capacity=1))
+    put(scene.writer("a"), "x")
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise InterruptedError
+
+    def wake_and_signal() -> None:
+        scene.host.wake()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = later(wake_and_signal)
+    try:
+        with pytest.raises(InterruptedError):
+            put(scene.writer("a"), "y")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_ends_a_send_that_waits_for_room(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a", capacity=1))
     put(scene.writer("a"), "x")
@@ -116,8 +137,8 @@ def test_a_signal_ends_a_send_that_waits_for_room(make_scene: MakeScene) -> None
 
 def test_other_threads_run_while_one_waits(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
-    turns = []
-    thread = threading.Thread(target=lambda: [turns.append(i) for i in range(100_000)])
+    turns: list[int] = []
+    thread = threading.Thread(target=lambda: turns.extend(i for i in range(100_000)))
     thread.start()
     scene.host.wait(0.2)
     thread.join()

@@ -170,7 +170,7 @@ def test_kills_at_every_step_leave_nothing_wrong_hung_or_leaked(
         assert (bad(scene), codes) == ("", dict.fromkeys(STEPS, 0))
         assert reclaim_dead(scene.host) == (list(STEPS), [])
         stats = scene.host.channel_stats()
-        assert min(channel.message_count for channel in stats.values()) > 100, "no data flowed: the test says nothing"
+        assert min(channel.message_count for channel in stats.values()) > 20, "no data flowed: the test says nothing"
         assert at_step > KILLS // 10
         assert (scene.references(), scene.unaccounted()) == (0, {"c0": 0, "c1": 0, "c2": 0})
     finally:

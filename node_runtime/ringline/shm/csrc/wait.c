@@ -4,7 +4,6 @@
  * than one second, which bounds the one tail that the protocol leaves (a ringer stopped just before it rings). */
 #include "pycore.h"
 
-#include <errno.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -140,21 +139,21 @@ static int sleep_once(rl_wait *wait, uint64_t deadline) {
     ArenaObject *arena = wait->arena;
     uint32_t value = rl_bell_arm(&arena->self, wait->flags);
     int ready = wait->ready(wait); /* W2 */
-    int outcome = 0;
     if (ready == 0) {
         rl_word32 *bell = &rl_words(&arena->self)->bell;
         uint64_t now = rl_now(), left = deadline > now ? deadline - now : 0;
         rl_pin(arena);
         FAILPOINT(FP_W3);
         Py_BEGIN_ALLOW_THREADS
-        outcome = rl_futex_wait(bell, value, left < SLICE_NS ? left : SLICE_NS);
+        (void)rl_futex_wait(bell, value, left < SLICE_NS ? left : SLICE_NS);
         Py_END_ALLOW_THREADS
         if (rl_alive(arena))
             rl_bell_disarm(&arena->self, wait->flags);
         rl_unpin(arena);
     } else
         rl_bell_disarm(&arena->self, wait->flags);
-    if (outcome == EINTR && PyErr_CheckSignals() < 0)
+    /* Not only after EINTR: a signal may come between two sleeps, and nobody else looks while a send is blocked. */
+    if (PyErr_CheckSignals() < 0)
         return -1;
     return ready;
 }
