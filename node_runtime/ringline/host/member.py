@@ -56,7 +56,7 @@ class Member:
         self.epoch = 0
         self.handle: NodeHandle | None = None
         self.process: ZygoteProcess | None = None
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready = _readiness()
         self.heard = asyncio.Event()
         self.last_exit: ExitRecord | None = None
         self.exits: Counter[str] = Counter()
@@ -71,8 +71,7 @@ class Member:
     def begin(self, epoch: int, handle: NodeHandle, process: ZygoteProcess) -> None:
         """Begin a new incarnation."""
         if self.ready.done():
-            self.ready = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(_seen)
+            self.ready = _readiness()
         self.epoch, self.handle, self.process = epoch, handle, process
         self.state = "starting"
         self.progress = self._reached = Progress(self.name, "starting", 0.0)
@@ -171,6 +170,12 @@ class Member:
             health_failures=sum(self.health_failures.values()),
             last_exit=self.last_exit,
         )
+
+
+def _readiness() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(_seen)
+    return future
 
 
 def _seen(future: asyncio.Future[None]) -> None:

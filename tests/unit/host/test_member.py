@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import pytest
 
-from ringline.errors import InitTimeout, NodeConfigError, NodeInitError, ProcessCrashed, UnknownNodeTypeError
+from ringline.errors import (
+    InitTimeout,
+    NodeConfigError,
+    NodeInitError,
+    ProcessCrashed,
+    SessionClosedError,
+    UnknownNodeTypeError,
+)
+from ringline.graph.nodeconfig import NodePlan
 from ringline.host.exits import ExitRecord, exit_record
 from ringline.host.failures import init_error, reported_error
 from ringline.host.member import Member
+from ringline.host.restart import RestartPolicy
 from tests.unit.host.fakes import FakeLine, FakeProcess, member_of
 
 
@@ -105,3 +117,14 @@ async def test_an_ordered_end_is_finished(member: Member) -> None:
     ended(member, 0)
     assert member.finished
     assert member.status().pid is None
+
+
+async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None:
+    lost: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    never_started = Member(NodePlan("a", "gain"), RestartPolicy())
+    never_started.ready.set_exception(SessionClosedError("the session has ended"))
+    await asyncio.sleep(0)
+    del never_started
+    gc.collect()
+    assert lost == []
