@@ -15,6 +15,7 @@ from ringline.graph.nodeconfig import NodePlan
 from ringline.graph.plan import SessionPlan
 from ringline.host import limits
 from ringline.host.launch import Launch, main_script, zygote_environment
+from ringline.node.interpreter import interpreter
 
 
 def planned(nodes: int = 2, **settings: Any) -> SessionPlan:
@@ -73,7 +74,7 @@ def test_a_full_cgroup_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_python_is_the_hosts_own_interpreter() -> None:
-    assert limits.interpreter(NodePlan("a", "gain")) == Path(sys.executable)
+    assert interpreter(NodePlan("a", "gain")) == Path(sys.executable)
 
 
 def test_other_names_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,19 +82,19 @@ def test_other_names_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert limits.interpreter(NodePlan("a", "gain", executable="python-special")) == program
-    assert limits.interpreter(NodePlan("a", "gain", executable=str(program))) == program
+    assert interpreter(NodePlan("a", "gain", executable="python-special")) == program
+    assert interpreter(NodePlan("a", "gain", executable=str(program))) == program
     with pytest.raises(ProcessSpawnError, match=r"Python executable not found: 'python9'.*node 'a'"):
-        limits.interpreter(NodePlan("a", "gain", executable="python9"))
+        interpreter(NodePlan("a", "gain", executable="python9"))
 
 
 def test_a_virtual_environment_wins_over_the_executable(tmp_path: Path) -> None:
     node = NodePlan("a", "gain", executable="python9", venv_path=str(tmp_path))
     with pytest.raises(ProcessSpawnError, match=f"{tmp_path}.*python3 -m venv"):
-        limits.interpreter(node)
+        interpreter(node)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
-    assert limits.interpreter(node) == tmp_path / "bin" / "python"
+    assert interpreter(node) == tmp_path / "bin" / "python"
 
 
 def test_a_secret_that_is_not_in_the_environment_is_named() -> None:
