@@ -15,6 +15,7 @@ from ringline.errors import SettingsError
 from ringline.graph.nodeconfig import NodeConfig
 from ringline.graph.session_plan import SessionPlan, SessionPolicy
 from ringline.names import HOST
+from ringline.settings import RuntimeConfig
 
 
 def session_document(plan: SessionPlan) -> str:
@@ -41,7 +42,7 @@ def session_plan(node_config: bytes, document: str) -> SessionPlan:
             nodes=tuple(config.nodes.values()),
             channels=tuple(config.channels.values()),
             layout=config.layout,
-            runtime=config.runtime,
+            runtime=RuntimeConfig(**asdict(config.runtime)),
             session=SessionPolicy(**told.get("session", {})),
             inputs=told.get("inputs") or _ends(config, inputs=True),
             outputs=told.get("outputs") or _ends(config, inputs=False),

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from ringline.errors import SettingsError
 from ringline.graph.layout import ArenaLayout, ChannelPlan, HeapPlan
-from ringline.settings import RuntimeConfig
 
 VERSION: Final = 1
 
@@ -43,13 +42,36 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeRuntime:
+    """The session's settings as plain values; the fields of `settings.RuntimeConfig`, where their reasons stand.
+
+    A node reads what its host has checked: loading the models that check would be a third of an executed node's start.
+    """
+
+    max_processes_per_session: int | None
+    channel_capacity: int
+    init_timeout_secs: float
+    python_executable: str
+    venv_path: str | None
+    extra_paths: tuple[str, ...]
+    enable_backpressure: bool
+    cleanup_grace_period_secs: float
+    shm_segment_size: int
+    max_message_size: int
+    stall_timeout_secs: float | None
+    health_check_interval: float
+    health_check_timeout: float
+    max_health_failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """The document: all nodes by name, all channels by name, the arena's layout, the settings."""
 
     nodes: Mapping[str, NodePlan]
     channels: Mapping[str, ChannelPlan]
     layout: ArenaLayout
-    runtime: RuntimeConfig
+    runtime: NodeRuntime
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, ASCII. Equal plans give equal bytes."""
@@ -59,7 +81,7 @@ class NodeConfig:
             "nodes": [asdict(node) for node in self.nodes.values()],
             "channels": layout.pop("channels"),
             "layout": layout,
-            "runtime": self.runtime.model_dump(mode="json"),
+            "runtime": asdict(self.runtime),
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -92,7 +114,7 @@ class NodeConfig:
             {node["name"]: _node(node) for node in tree["nodes"]},
             {channel.name: channel for channel in channels},
             ArenaLayout(**layout),
-            RuntimeConfig(**tree["runtime"]),
+            NodeRuntime(**(tree["runtime"] | {"extra_paths": tuple(tree["runtime"]["extra_paths"])})),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ringline.errors import SessionError
 from ringline.graph.layout import ArenaLayout, ChannelPlan
-from ringline.graph.nodeconfig import NodeConfig, NodePlan
+from ringline.graph.nodeconfig import NodeConfig, NodePlan, NodeRuntime
 from ringline.names import canonical
 from ringline.settings import RuntimeConfig
 from ringline.wording import listed
@@ -46,7 +46,9 @@ class SessionPlan:
     def node_config(self) -> bytes:
         """Return the NodeConfig document that all nodes of the session receive."""
         channels = {channel.name: channel for channel in self.channels}
-        return NodeConfig({node.name: node for node in self.nodes}, channels, self.layout, self.runtime).to_bytes()
+        values = self.runtime.model_dump(mode="json")
+        runtime = NodeRuntime(**(values | {"extra_paths": self.runtime.extra_paths}))
+        return NodeConfig({node.name: node for node in self.nodes}, channels, self.layout, runtime).to_bytes()
 
     def node(self, name: str) -> NodePlan:
         """Find a node by name; '-' and '_' are alike. Raises `SessionError` naming those that exist."""

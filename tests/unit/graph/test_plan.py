@@ -227,7 +227,7 @@ def test_the_nodes_document_reads_back_as_the_plan() -> None:
     assert tuple(config.nodes.values()) == session.nodes
     assert tuple(config.channels.values()) == session.channels == config.layout.channels
     assert config.layout == session.layout
-    assert config.runtime == session.runtime
+    assert RuntimeConfig(**dataclasses.asdict(config.runtime)) == session.runtime
     assert config.to_bytes() == document
 
 
