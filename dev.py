@@ -48,6 +48,7 @@ CHECKED = (
     "examples",
     "benchmarks",
     "docs",
+    "charts",
     "dev.py",
     "setup.py",
 )
@@ -129,7 +130,14 @@ def bench(arguments: list[str]) -> int:
 def generate(_: list[str]) -> int:
     """Rewrite what is generated from the code; the tests fail when it is out of date."""
     prepare("test", "all", "dev")
-    writers = (["-m", "ringline.node.catalog", "--write"], ["docs/generate_reference.py"], ["docs/generate_cli.py"])
+    writers = (
+        ["-m", "ringline.node.catalog", "--write"],
+        ["docs/generate_reference.py"],
+        ["docs/generate_cli.py"],
+        ["docs/generate_metrics.py"],
+        ["-m", "ringline_operator.crd", "crds"],
+        ["-m", "ringline_operator.crd", "charts/ringline/files/crds"],
+    )
     return max(call([python(), *writer]) for writer in writers)
 
 

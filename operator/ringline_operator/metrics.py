@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from ringline_operator.actions import Action, PatchSession
+from ringline_operator.decide import World
 from ringline_operator.observe import Cache, WorkQueue
 
+READY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
+"""From a claim that takes a warm pod to an image that must be pulled; the API server's times have whole seconds."""
 PHASES = ("Pending", "Starting", "Running", "Stopping", "Succeeded", "Failed")
 
 
@@ -24,7 +28,16 @@ class OperatorMetrics:
         self._duration = Histogram(
             "ringline_operator_reconcile_seconds", "Duration of one look at a pipeline.", registry=self.registry
         )
+        self._ready = Histogram(
+            "ringline_operator_session_ready_seconds",
+            "From a session's creation to its first readiness.",
+            ["claimed"],
+            buckets=READY_BUCKETS_S,
+            registry=self.registry,
+        )
         self.registry.register(self)
+        self.leads: Callable[[], bool] = lambda: False
+        """Whether this process acts; the operator gives the lease's answer once it has one."""
         self._server: Any = None
 
     def serve(self, port: int) -> None:
@@ -43,6 +56,16 @@ class OperatorMetrics:
         """Note one look."""
         self._duration.observe(seconds)
 
+    def became_ready(self, world: World, actions: Iterable[Action], now: float) -> None:
+        """Note the sessions that these actions declare ready for the first time; a restarted one is not counted."""
+        sessions = {session.uid: session for session in world.sessions}
+        for action in actions:
+            session = sessions.get(action.uid) if isinstance(action, PatchSession) else None
+            if session is None or not isinstance(action, PatchSession) or "readyTime" not in action.status:
+                continue
+            if "readyTime" not in session.status and not action.status.get("attempt"):
+                self._ready.labels(str(session.is_claim).lower()).observe(max(0.0, now - session.created))
+
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges that are read from the cache."""
         sessions = GaugeMetricFamily(
@@ -53,14 +76,23 @@ class OperatorMetrics:
             "Ready sessions that can be claimed.",
             labels=["namespace", "pipeline"],
         )
+        wanted = GaugeMetricFamily(
+            "ringline_operator_sessions_wanted",
+            "Unclaimed sessions asked for: replicas, or 0 while suspended.",
+            labels=["namespace", "pipeline"],
+        )
         for (namespace, pipeline), group in list(self._cache.groups.items()):
             phases = Tally(session.phase or "Pending" for session in group.sessions.values())
             for phase in PHASES:
                 sessions.add_metric([namespace, pipeline, phase], phases[phase])
             ready = sum(1 for pod in group.pods.values() if pod.claimable)
             unclaimed.add_metric([namespace, pipeline], ready)
-        yield sessions
-        yield unclaimed
+            if group.pipeline is not None:
+                wanted.add_metric([namespace, pipeline], 0 if group.pipeline.suspend else group.pipeline.replicas)
+        yield from (sessions, unclaimed, wanted)
+        leader = GaugeMetricFamily("ringline_operator_leader", "1 for the operator that holds the lease and acts.")
+        leader.add_metric([], self.leads())
+        yield leader
         depth = GaugeMetricFamily("ringline_operator_queue_depth", "Pipelines that wait for a look.")
         depth.add_metric([], len(self._queue))
         yield depth
