@@ -18,9 +18,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ringline.host.gateway_drain import drain
 
         return drain(os.environ)
+    from ringline.errors import RinglineError
+    from ringline.names import ENV_GATEWAY_PORT
+    from ringline.node.pod_probe import listen
+    from ringline.node.pod_settings import STATUS_PORT, port
+
+    try:
+        listener = listen(port(os.environ, ENV_GATEWAY_PORT, STATUS_PORT))
+    except (RinglineError, OSError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
     from ringline.host.gateway_main import run_gateway
 
-    return run_gateway(os.environ)
+    return run_gateway(os.environ, listener)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Gateway(Supervisor):
         self.places: PodZygotes | None = None
         self.launcher = GatewayLauncher(pod.directory, self._make_places)
         super().__init__(pod.session_id, plan, launcher=self.launcher, on_log=lambda *_: None, on_crash=lambda _: None)
+        self.serving = False
+        """Whether outputs are read and, if there is a token, clients are let in."""
         self.delivered: str | None = None
         """Digest of the parameters that the nodes have."""
         self.phase = "Starting"
@@ -173,7 +175,7 @@ class Gateway(Supervisor):
     def ready(self) -> bool:
         """Whether every node works, and has for a while if one had died."""
         states = {member.state for member in self._crew.members.values() if not member.finished}
-        if self.state != "running" or states - {"running"}:
+        if self.state != "running" or states - {"running"} or not self.serving:
             self._trouble_at = time.monotonic() if self._trouble_at else 0.0
             return False
         if time.monotonic() - self._trouble_at < READY_AFTER_S and self._trouble_at:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from http import HTTPStatus
 from typing import Final
 
@@ -27,28 +28,25 @@ _OPEN_S: Final = 5.0
 
 
 class StatusServer:
-    """Answers /livez, /readyz, /metrics and /status. `port` 0 takes a free one; the attribute tells which."""
+    """Answers /livez, /readyz, /metrics and /status on a listening socket."""
 
-    def __init__(self, gateway: Gateway, port: int, address: str | None = None) -> None:
-        self.port = port
+    def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
         self._gateway = gateway
-        self._address = address
+        self._listener = listener
         self._registry = CollectorRegistry()
         self._registry.register(SessionCollector(gateway))
         self._server: Server | None = None
 
     async def start(self) -> None:
-        """Listen. OSError if the port can't be had."""
+        """Begin to answer."""
         self._server = await serve(
             _no_socket,
-            self._address,
-            self.port,
+            sock=self._listener,
             process_request=self._answer,
             logger=QUIET,
             open_timeout=_OPEN_S,
             compression=None,
         )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def close(self) -> None:
         """Stop serving."""

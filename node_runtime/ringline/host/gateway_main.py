@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine, Mapping
-from typing import Final
 
 from ringline import names
 from ringline.errors import RinglineError
@@ -20,21 +19,18 @@ from ringline.host.gateway_parameters import Parameters
 from ringline.host.ingress_ws import WebSocketIngress
 from ringline.node import termination
 from ringline.node.logs import configure
-from ringline.node.pod_settings import PodEnvironment, port
+from ringline.node.pod_settings import INGRESS_PORT, PodEnvironment, port
 
 log = logging.getLogger("ringline.host")
 
-STATUS_PORT: Final = 9090
-INGRESS_PORT: Final = 9443
 
-
-def run_gateway(environ: Mapping[str, str]) -> int:
+def run_gateway(environ: Mapping[str, str], listener: socket.socket) -> int:
     """Own the pod's session until SIGTERM. Gives the container's exit code: 0 unless the session failed."""
     pod = PodEnvironment.from_environ(environ)
     configure(pod.log_format, pod.labels)
     try:
         plan = session_plan(pod.plan_file.read_bytes(), environ.get(names.ENV_SESSION, ""))
-        return asyncio.run(_serve(pod, plan, environ))
+        return asyncio.run(_serve(pod, plan, environ, listener))
     except (RinglineError, OSError) as error:
         words = {"node": "gateway", "exitCode": 1, "reason": type(error).__name__, "message": str(error)}
         termination.leave_words(pod.termination_log, words, termination.LONGEST)
@@ -42,18 +38,20 @@ def run_gateway(environ: Mapping[str, str]) -> int:
         return 1
 
 
-async def _serve(pod: PodEnvironment, plan: SessionPlan, environ: Mapping[str, str]) -> int:
-    return await _Main(pod, plan, environ).run()
+async def _serve(pod: PodEnvironment, plan: SessionPlan, environ: Mapping[str, str], listener: socket.socket) -> int:
+    return await _Main(pod, plan, environ, listener).run()
 
 
 class _Main:
     """The gateway's tasks, in the order of their beginning and their end."""
 
-    def __init__(self, pod: PodEnvironment, plan: SessionPlan, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, pod: PodEnvironment, plan: SessionPlan, environ: Mapping[str, str], listener: socket.socket
+    ) -> None:
         self._pod = pod
         self._plan = plan
         self._gateway = Gateway(pod, plan, self._drain)
-        self._status = StatusServer(self._gateway, port(environ, names.ENV_GATEWAY_PORT, STATUS_PORT))
+        self._status = StatusServer(self._gateway, listener)
         self._ingress = WebSocketIngress(
             self._gateway,
             token=environ.get(names.ENV_INGRESS_TOKEN, ""),
@@ -99,8 +97,3 @@ class _Main:
         termination.leave_words(self._pod.termination_log, words, limit)
         log.info("session %s: %s", self._gateway.phase.lower(), words["reason"])
         return int(self._gateway.phase == "Failed")
-
-
-def main() -> int:
-    """Run with the process' own environment."""
-    return run_gateway(os.environ)

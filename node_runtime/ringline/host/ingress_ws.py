@@ -58,6 +58,7 @@ class WebSocketIngress:
         await self._gateway.begun.wait()
         async with self._outlets:
             if not self._token:
+                self._gateway.serving = True
                 await self._outlets.finished()
                 return
             most = self._gateway.plan.runtime.max_message_size + (64 << 10) + 4
@@ -72,6 +73,7 @@ class WebSocketIngress:
                 logger=QUIET,
             ) as server:
                 self.port = next(iter(server.sockets)).getsockname()[1]
+                self._gateway.serving = True
                 await asyncio.Event().wait()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:

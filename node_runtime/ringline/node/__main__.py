@@ -32,10 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _pod() -> int:
     from ringline.errors import RinglineError
-    from ringline.node.pod import run_pod
+    from ringline.names import ENV_PROBE_PORT
+    from ringline.node.pod_probe import listen
+    from ringline.node.pod_settings import FIRST_PROBE_PORT, port
 
     try:
-        run_pod(os.environ)
+        listener = listen(port(os.environ, ENV_PROBE_PORT, FIRST_PROBE_PORT))
+        from ringline.node.pod import run_pod
+
+        run_pod(os.environ, listener)
     except (RinglineError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1

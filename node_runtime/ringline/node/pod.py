@@ -11,6 +11,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +20,17 @@ from typing import Any, Final, NoReturn
 from ringline import __version__
 from ringline.errors import ProcessSpawnError, RinglineError
 from ringline.graph.nodeconfig import NodeConfig
-from ringline.names import ENV_PROBE_PORT, ENV_TOKEN
+from ringline.names import ENV_TOKEN
 from ringline.node import children, interpreter, oom, termination
 from ringline.node.children import Child, Forked
 from ringline.node.parent import Parent
 from ringline.node.pod_link import RETRY_S, GatewayLink
 from ringline.node.pod_output import ContainerOutput
 from ringline.node.pod_probe import ASK, ProbeServer, Verdict
-from ringline.node.pod_settings import PodEnvironment, port
+from ringline.node.pod_settings import PodEnvironment
 from ringline.node.preload import preload
-from ringline.node.process import leave
 from ringline.node.pulse import Pulse
 
-FIRST_PROBE_PORT: Final = 9101
 TERM_PATIENCE_S: Final = 3.0
 """Between SIGTERM and SIGKILL."""
 ABORT_PATIENCE_S: Final = 0.5
@@ -47,7 +46,7 @@ _TICK_S: Final = 1.0
 class PodZygote(Parent):
     """The zygote of one node in its container."""
 
-    def __init__(self, pod: PodEnvironment, probe_port: int, environ: Mapping[str, str]) -> None:
+    def __init__(self, pod: PodEnvironment, listener: socket.socket, environ: Mapping[str, str]) -> None:
         output = ContainerOutput(1, pod.log_format, pod.labels)
         super().__init__(output, environ, self._exited)
         self._pod = pod
@@ -55,7 +54,7 @@ class PodZygote(Parent):
         self._writing = False
         self._plan = NodeConfig.from_bytes(pod.plan_file.read_bytes())
         self._link = GatewayLink(self._selector, pod.directory, self._hello, self._command)
-        self._probe = ProbeServer(self._selector, probe_port, self._judge)
+        self._probe = ProbeServer(self._selector, listener, self._judge)
         self._child: Child | None = None
         self.pulse: Pulse | None = None
         self._ready_epoch = 0
@@ -249,18 +248,19 @@ class PodZygote(Parent):
         pulse = self.pulse
         self._selector.close()
         self._link.detach()
+        self._probe.detach()
         if pulse is not None:
             pulse.answer()
 
 
-def run_pod(environ: Mapping[str, str]) -> NoReturn:
-    """Be process 1 of a node's container, and in each forked child a node."""
+def run_pod(environ: Mapping[str, str], listener: socket.socket) -> NoReturn:
+    """Be process 1 of a node's container, and in each forked child a node. `listener`: the probes' port."""
     children.become_reaper()
     own = dict(environ)  # before the settings that only this process' imports need
     pod = PodEnvironment.from_environ(environ)
     preload()
     _wait_for(pod.plan_file)
-    zygote = PodZygote(pod, port(environ, ENV_PROBE_PORT, FIRST_PROBE_PORT), own)
+    zygote = PodZygote(pod, listener, own)
     forked = False
     try:
         code = zygote.run()
@@ -269,7 +269,7 @@ def run_pod(environ: Mapping[str, str]) -> NoReturn:
     if forked:  # outside of the handler, so that no author's traceback begins with ours
         zygote.abandon()
         children.become_node()
-    leave(code)  # not by the interpreter's long way, on which a SIGTERM would find no handler any more
+    os._exit(code)  # not by the interpreter's long way, on which a SIGTERM would find no handler any more
 
 
 def _wait_for(path: Path) -> None:

@@ -22,30 +22,33 @@ _WORDS: Final = {200: b"OK", 404: b"Not Found", 503: b"Service Unavailable"}
 Verdict = tuple[int, str]
 
 
+def listen(port: int) -> socket.socket:
+    """Listen on every address. Done before anything large is imported: a probe that finds the port waits for its answer."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_MOST_CLIENTS)
+    return socket.create_server(("", port), backlog=_MOST_CLIENTS)
+
+
 class ProbeServer:
     """Answers GET requests. `judge(path)` gives a status and a word, or `ASK`; then `resolve` answers later."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        port: int,
+        listener: socket.socket,
         judge: Callable[[str], Verdict | str],
-        address: str = "",
     ) -> None:
         self._selector = selector
         self._judge = judge
         self._clients: dict[socket.socket, _Client] = {}
-        self._listener = socket.create_server((address, port), backlog=_MOST_CLIENTS)
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._listener = listener
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ, self._accept)
 
-    def close(self) -> None:
-        """Close the port and every connection."""
-        self._selector.unregister(self._listener)
-        self._listener.close()
-        for client in list(self._clients):
-            self._drop(client)
+    def detach(self) -> None:
+        """Forget the sockets, in a forked child, without touching the parent's."""
+        for sock in (self._listener, *self._clients):
+            sock.detach()
 
     @property
     def waiting(self) -> bool:

@@ -11,6 +11,9 @@ from ringline import names
 from ringline.errors import SettingsError
 from ringline.node.termination import DEFAULT_PATH
 
+FIRST_PROBE_PORT = 9101
+STATUS_PORT = 9090
+INGRESS_PORT = 9443
 PLAN_FOLDER = Path("/etc/ringline")
 SESSION_FOLDER = Path("/dev/shm/ringline")  # noqa: S108  (the pod's own memory volume)
 
