@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import time
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
 
 from ringline_operator.actions import (
     Action,
@@ -20,8 +22,10 @@ from ringline_operator.actions import (
     DeletePod,
     DeleteSession,
     EmitEvent,
+    LabelSession,
     PatchPipeline,
     PatchSession,
+    subject,
 )
 from ringline_operator.decide.world import Denial
 from ringline_operator.kube import ApiError, Kube
@@ -33,11 +37,13 @@ from ringline_operator.specs.labels import owner
 from ringline_operator.specs.networkpolicy import network_policy
 from ringline_operator.specs.pod import ANNOTATION_PARAMETERS, KEEP, PodIdentity, PodSettings, session_pod
 from ringline_operator.specs.session import replica_session
-from ringline_operator.views import LABEL_CLAIMED, LABEL_SESSION
+from ringline_operator.views import LABEL_CLAIMED, LABEL_PIPELINE, LABEL_SESSION
 
 log = logging.getLogger(__name__)
 
-DENIED_PAUSE_SECONDS = 10.0
+SIDE_BY_SIDE: Final = 16
+"""Sessions of one pipeline that are acted on at once: an API server answers in milliseconds, but one after the other."""
+DENIED_PAUSE_SECONDS: Final = 10.0
 """Between two tries of a pod that quota or admission refused: bounded load, quick enough once the reason is gone."""
 
 
@@ -55,12 +61,32 @@ class Actor:
         self._settings = settings
         self._policies: dict[Key, str] = {}
 
-    async def run(self, key: Key, actions: list[Action]) -> None:
-        """Carry `actions` out in order. Raises `ApiError` for a failure that another look must repair."""
+    async def run(self, key: Key, actions: Sequence[Action]) -> None:
+        """Carry `actions` out: those about one session in their order, sessions side by side.
+
+        Raises `ApiError` for a failure that another look must repair, after what was under way has ended.
+        """
+        chains: dict[str, list[Action]] = {}
         for action in actions:
-            if not self._lease.held:
-                raise NotLeader
-            await self._act(key, action)
+            chains.setdefault(subject(action), []).append(action)
+        work = deque(chains.values())
+        hands = [self._carry_out(key, work) for _ in range(min(SIDE_BY_SIDE, len(work)))]
+        ends = await asyncio.gather(*hands, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _carry_out(self, key: Key, work: deque[list[Action]]) -> None:
+        while work:
+            try:
+                for action in work.popleft():
+                    if not self._lease.held:
+                        raise NotLeader
+                    await self._act(key, action)
+            except BaseException:
+                # The others end what they have begun; what is left is decided anew.
+                work.clear()
+                raise
 
     async def _act(self, key: Key, action: Action) -> None:
         match action:
@@ -79,6 +105,8 @@ class Actor:
                 await self._patch_session(key, action)
             case PatchPipeline():
                 await self._patch_pipeline(key, action)
+            case LabelSession():
+                await self._label(key, action)
             case EmitEvent():
                 await self._emit(key, action)
 
@@ -96,6 +124,8 @@ class Actor:
             if error.status != 409:
                 raise
             made = await self._kube.get("MediaSession", key[0], action.name)
+            if made["metadata"].get("labels", {}).get(LABEL_PIPELINE) != key[1]:
+                log.warning("the name of a replica is taken", extra={"namespace": key[0], "session": action.name})
         self._cache.note_session(None, made)
 
     async def _create_pod(self, key: Key, action: CreatePod) -> None:
@@ -113,11 +143,11 @@ class Actor:
             return
         group.denials.pop(action.session_uid, None)
         self._cache.note_pod(None, made)
+        await self._tell(key, action, "Created", f"pod {made['metadata']['name']} was created")
 
     async def _refused(self, key: Key, action: CreatePod, error: ApiError) -> None:
         if error.status == 409:
-            found = await self._kube.get("Pod", key[0], f"{action.session}-{action.attempt}")
-            self._cache.note_pod(None, found)
+            await self._look_again(key, f"{action.session}-{action.attempt}")
         elif error.passing:
             raise error
         else:
@@ -157,6 +187,18 @@ class Actor:
                 return
             raise
         self._cache.note_pod(None, taken)
+        await self._tell(key, action, "Claimed", f"took the ready pod {action.pod} of {action.from_session}")
+
+    async def _tell(self, key: Key, action: CreatePod | ClaimPod, reason: str, message: str) -> None:
+        await self._emit(key, EmitEvent("MediaSession", action.session, action.session_uid, "Normal", reason, message))
+
+    async def _label(self, key: Key, action: LabelSession) -> None:
+        body = {"metadata": {"uid": action.uid, "labels": dict(action.labels)}}
+        try:
+            self._cache.note_session(None, await self._kube.patch("MediaSession", key[0], action.name, body))
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
 
     async def _look_again(self, key: Key, pod: str) -> None:
         try:
@@ -164,7 +206,7 @@ class Actor:
         except ApiError as error:
             if error.status != 404:
                 raise
-            self._group(key).pods.pop(pod, None)
+            self._cache.forget("Pod", key[0], pod)
 
     async def _patch_session(self, key: Key, action: PatchSession) -> None:
         known = self._group(key).sessions.get(action.name)
@@ -186,27 +228,23 @@ class Actor:
         try:
             written = await self._kube.patch(kind, key[0], name, body, sub="status")
         except ApiError as error:
-            if error.status in (404, 409):
-                return
-            raise
-        note = self._cache.note_session if kind == "MediaSession" else self._cache.note_pipeline
-        note(None, written)
+            if error.status == 404:
+                self._cache.forget(kind, key[0], name)
+            elif error.status != 409:
+                raise
+            return
+        self._cache.note(kind, None, written)
 
     async def _emit(self, key: Key, action: EmitEvent) -> None:
+        """Tell, or do not: an Event that can't be written changes nothing else."""
         body = event(key[0], action, time.time())
         try:
-            await self._kube.create("Event", key[0], body)
+            try:
+                await self._kube.create("Event", key[0], body)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                change = {"lastTimestamp": body["lastTimestamp"]}
+                await self._kube.patch("Event", key[0], body["metadata"]["name"], change)
         except ApiError as error:
-            if error.status == 409:
-                await self._repeat_event(key, body)
-            elif error.status not in (403, 404):
-                raise
-
-    async def _repeat_event(self, key: Key, body: dict[str, Any]) -> None:
-        name = body["metadata"]["name"]
-        await asyncio.sleep(0)
-        change = {"lastTimestamp": body["lastTimestamp"]}
-        try:
-            await self._kube.patch("Event", key[0], name, change)
-        except ApiError as error:
-            log.debug("an event could not be repeated", extra={"event": name, "error": str(error)})
+            log.debug("an event could not be written", extra={"event": body["metadata"]["name"], "error": str(error)})

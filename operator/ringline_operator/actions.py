@@ -76,6 +76,15 @@ class PatchPipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSession:
+    """Put the labels on a claim by which it is found, which its user left out."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EmitEvent:
     """Tell the user by a Kubernetes Event; `kind` and `name` say about what."""
 
@@ -87,4 +96,27 @@ class EmitEvent:
     message: str
 
 
-Action = CreateSession | DeleteSession | CreatePod | DeletePod | ClaimPod | PatchSession | PatchPipeline | EmitEvent
+Action = (
+    CreateSession
+    | DeleteSession
+    | CreatePod
+    | DeletePod
+    | ClaimPod
+    | PatchSession
+    | PatchPipeline
+    | LabelSession
+    | EmitEvent
+)
+
+
+def subject(action: Action) -> str:
+    """Return what an action is about: those about one thing are carried out in their order, others side by side."""
+    match action:
+        case PatchPipeline():
+            return ""
+        case CreatePod() | ClaimPod():
+            return action.session
+        case DeletePod():
+            return action.name.rpartition("-")[0]
+        case _:
+            return action.name

@@ -26,6 +26,11 @@ async def begin(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.peering.standalone = True
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 360
+    # The server sends a bookmark each minute: a stream that is silent for longer has lost its other end.
+    settings.watching.inactivity_timeout = 75
+    settings.networking.request_timeout = 30
+    # Each watch asks at most this often while the API server fails, and never gives up.
+    settings.networking.error_backoffs = (1, 2, 4, 8, 10, 10)
     settings.watching.label_selectors["pods"] = LABEL_SESSION
     settings.scanning.disabled = True
     settings.execution.max_workers = 1

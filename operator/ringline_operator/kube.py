@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import ssl
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -19,11 +18,11 @@ import kopf
 
 from ringline.names import API_VERSION
 
-log = logging.getLogger(__name__)
-
-TOKEN_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
-ATTEMPTS: Final = 5
-TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10, sock_connect=5)
+"""An API server that does not answer within this is one that fails; a leader's lease outlives one such request."""
+FAILING_PAUSE_S: Final = 0.25
+LONGEST_RETRY_AFTER_S: Final = 30.0
+PAGE: Final = 500
 FOLDERS: Final = {
     "MediaPipeline": f"/apis/{API_VERSION}/namespaces/{{}}/mediapipelines",
     "MediaSession": f"/apis/{API_VERSION}/namespaces/{{}}/mediasessions",
@@ -58,26 +57,63 @@ def path(kind: str, namespace: str, name: str = "", sub: str = "") -> str:
     return "/".join(part for part in (FOLDERS[kind].format(namespace), name, sub) if part)
 
 
-class Kube:
-    """A connection to the API server; `async with` it."""
+class Gate:
+    """Keeps a failing API server from being hammered: while it fails, requests go one after the other, 4 a second.
 
-    def __init__(self, info: kopf.ConnectionInfo, *, pause: float = 0.2) -> None:
+    A Retry-After holds all of them. `now` is a monotonic clock in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._next = 0.0
+        self.failing = False
+
+    async def enter(self) -> None:
+        """Wait for one's turn; none while all is well."""
+        if self.failing:
+            self._next = max(self._next, self._now())
+            turn, self._next = self._next, self._next + FAILING_PAUSE_S
+            await asyncio.sleep(turn - self._now())
+
+    def note(self, error: ApiError | None) -> None:
+        """Take in how a request ended."""
+        self.failing = error is not None and error.passing
+        if error is not None and self.failing:
+            pause = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER_S)
+            self._next = max(self._next, self._now() + max(FAILING_PAUSE_S, pause))
+
+
+class Kube:
+    """A connection to the API server; `async with` it. `renew` returns fresh credentials after a 401.
+
+    A request is sent once: whoever sent it looks at the world anew before the next try.
+    """
+
+    def __init__(
+        self, info: kopf.ConnectionInfo, renew: Callable[[], kopf.ConnectionInfo | None] | None = None
+    ) -> None:
         self._info = info
-        self._pause = pause
+        self._renew = renew
         self._session: aiohttp.ClientSession | None = None
-        self.requests = 0
+        self.gate = Gate()
+        self.requests: Counter[str] = Counter()
+        """Requests sent, by method."""
 
     async def __aenter__(self) -> Kube:
-        connector = aiohttp.TCPConnector(ssl=_tls(self._info), limit=32)
-        auth = None
-        if self._info.username and self._info.password:
-            auth = aiohttp.BasicAuth(self._info.username, self._info.password)
-        self._session = aiohttp.ClientSession(connector=connector, auth=auth, timeout=TIMEOUT)
+        self._session = _session(self._info)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def use(self, info: kopf.ConnectionInfo) -> None:
+        """Go on with other credentials: a token or a certificate was renewed."""
+        if info == self._info:
+            return
+        former, self._info, self._session = self._session, info, _session(info)
+        if former is not None:
+            await former.close()
 
     async def create(self, kind: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; an `ApiError` 409 means that one of its name exists."""
@@ -86,6 +122,25 @@ class Kube:
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         """Read one object."""
         return await self.request("GET", path(kind, namespace, name))
+
+    async def pages(
+        self, kind: str, namespace: str = "", selector: str = ""
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        """Read all objects of a kind, page by page, each with the resource version that the whole list stands for.
+
+        Without a namespace those of all. Items of a list carry neither `kind` nor `apiVersion`: both are added.
+        """
+        where = path(kind, namespace) if namespace else FOLDERS[kind].replace("/namespaces/{}", "")
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        version = 0
+        while True:
+            page = await self.request("GET", where, query=query)
+            meta = page["metadata"]
+            version = version or int(meta["resourceVersion"])
+            yield [{"apiVersion": page["apiVersion"], "kind": kind, **item} for item in page["items"]], version
+            if not meta.get("continue"):
+                return
+            query["continue"] = meta["continue"]
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], *, sub: str = ""
@@ -120,24 +175,31 @@ class Kube:
         content: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Send one request; passing failures are tried again with doubling pauses, or as Retry-After asks."""
-        pause = self._pause
-        for attempt in range(ATTEMPTS):
-            try:
+        """Send one request. Raises `ApiError`; after a 401 it is sent again with fresh credentials, if there are any."""
+        await self.gate.enter()
+        try:
+            answer = await self._once(method, where, body, content, query)
+        except ApiError as error:
+            if error.status == 401 and await self._renewed():
                 return await self._once(method, where, body, content, query)
-            except ApiError as error:
-                if not error.passing or attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(error.retry_after or pause)
-                pause *= 2
-        raise AssertionError("the loop returns or raises")
+            self.gate.note(error)
+            raise
+        self.gate.note(None)
+        return answer
+
+    async def _renewed(self) -> bool:
+        info = self._renew() if self._renew is not None else None
+        if info is None or info == self._info:
+            return False
+        await self.use(info)
+        return True
 
     async def _once(
         self, method: str, where: str, body: Mapping[str, Any] | None, content: str, query: Mapping[str, str] | None
     ) -> dict[str, Any]:
         assert self._session is not None, "use `async with Kube(...)`"
-        self.requests += 1
-        headers = {"Content-Type": content, "Accept": "application/json", **self._authorization()}
+        self.requests[method] += 1
+        headers = {"Content-Type": content, "Accept": "application/json", **self._info.as_http_headers()}
         data = None if body is None else json.dumps(body)
         try:
             async with self._session.request(
@@ -147,18 +209,14 @@ class Kube:
                 if answer.status >= 400:
                     raise _refusal(answer.status, text, answer.headers.get("Retry-After"))
                 return json.loads(text)  # type: ignore[no-any-return]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiError(0, type(error).__name__, str(error) or "no answer") from error
 
-    def _authorization(self) -> dict[str, str]:
-        """Read the token anew each time: the kubelet renews a service account's."""
-        token = self._info.token
-        if token and self._info.scheme in (None, "Bearer"):
-            try:
-                token = Path(TOKEN_FILE).read_text(encoding="ascii").strip()
-            except OSError:
-                pass
-        return {"Authorization": f"{self._info.scheme or 'Bearer'} {token}"} if token else {}
+
+def _session(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
+    tls = info.as_ssl_context() if info.server.startswith("https") else False
+    connector = aiohttp.TCPConnector(ssl=tls, limit=32)
+    return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, proxy=info.proxy_url, trust_env=info.trust_env)
 
 
 def _refusal(status: int, text: str, retry_after: str | None) -> ApiError:
@@ -168,26 +226,3 @@ def _refusal(status: int, text: str, retry_after: str | None) -> ApiError:
         answer = {}
     delay = float(retry_after) if retry_after and retry_after.isdigit() else None
     return ApiError(status, answer.get("reason") or "Refused", answer.get("message") or text[:200], delay)
-
-
-def _tls(info: kopf.ConnectionInfo) -> ssl.SSLContext | bool:
-    if not info.server.startswith("https"):
-        return False
-    data = info.ca_data
-    context = ssl.create_default_context(
-        cafile=str(info.ca_path) if info.ca_path else None,
-        cadata=None if data is None else _pem(data),
-    )
-    if info.certificate_path and info.private_key_path:
-        context.load_cert_chain(str(info.certificate_path), str(info.private_key_path))
-    if info.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _pem(data: str | bytes) -> str:
-    import base64
-
-    text = data.decode() if isinstance(data, bytes) else data
-    return text if text.startswith("-----") else base64.b64decode(text).decode()

@@ -1,7 +1,8 @@
 """The lease by which one of several operators acts.
 
 A holder believes in its lease only as long as its own clock says that the last renewal is younger than the lease: one
-that was frozen finds, before its next action, that time has passed, and does not act.
+that was frozen finds, before its next action, that time has passed, and does not act. Others judge by their own clocks
+too how long it has been silent, so that the clocks of machines need not agree.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Lease:
             await asyncio.gather(self._task, return_exceptions=True)
         if self.held:
             self._until = 0.0
+            self.taken.clear()
             try:
-                await self._write({"holderIdentity": "", "leaseDurationSeconds": 1})
+                await self._give_back()
             except ApiError as error:
                 log.warning("the lease could not be given back", extra={"error": str(error)})
 
@@ -63,6 +65,10 @@ class Lease:
                 await self.renew()
             except ApiError as error:
                 log.warning("the lease could not be renewed", extra={"error": str(error)})
+            except Exception:
+                log.exception("the lease could not be renewed")
+            if not self.held:
+                self.taken.clear()
             await asyncio.sleep(self._settings.renew_seconds)
 
     async def renew(self) -> bool:
@@ -132,10 +138,11 @@ class Lease:
             raise
         return self._won(begun)
 
-    async def _write(self, changes: dict[str, Any]) -> None:
+    async def _give_back(self) -> None:
         found = await self._kube.get("Lease", self._settings.lease_namespace, self._settings.lease_name)
-        if (found.get("spec") or {}).get("holderIdentity") == self._settings.identity:
-            await self._replace(found, {**found["spec"], **changes})
+        spec = found.get("spec") or {}
+        if spec.get("holderIdentity") == self._settings.identity:
+            await self._replace(found, {**spec, "holderIdentity": "", "leaseDurationSeconds": 1})
 
     async def _replace(self, found: dict[str, Any], spec: dict[str, Any]) -> None:
         body = {

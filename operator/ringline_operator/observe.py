@@ -1,88 +1,22 @@
-"""What the operator knows: a cache that watch events fill, and a queue of the pipelines that want a look.
+"""What the operator knows: a cache that watch events and lists fill; each change puts its pipeline into the queue.
 
-Events may come late, twice or out of order: an older resource version never replaces a newer one, and the queue holds
-each pipeline once, whatever happened to it.
+Events may come late, twice or out of order: an older resource version never replaces a newer one, an object that was
+deleted does not come back, and what was missed comes with the next list.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringline_operator.decide import World
 from ringline_operator.decide.world import Denial
+from ringline_operator.queue import Key, WorkQueue
 from ringline_operator.template import Template, read_template
 from ringline_operator.views import LABEL_PIPELINE, PipelineView, PodView, SessionView, pod_view, session_view
 
-Key = tuple[str, str]
-"""Namespace and pipeline name: what is reconciled together."""
-
-
-class WorkQueue:
-    """Keys in the order in which they came, each at most once; a key that is worked on comes again afterwards."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[Key, None] = {}
-        self._busy: set[Key] = set()
-        self._again: set[Key] = set()
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._some = asyncio.Condition()
-        self._wakers: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, key: Key) -> None:
-        """Ask for a look at `key`."""
-        if key in self._busy:
-            self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting[key] = None
-            self._wake()
-
-    def add_after(self, key: Key, delay: float) -> None:
-        """Ask for a look after `delay` seconds; the earlier of two requests counts."""
-        loop = asyncio.get_running_loop()
-        known = self._timers.get(key)
-        due = loop.time() + delay
-        if known is not None and not known.cancelled() and known.when() <= due and known.when() > loop.time():
-            return
-        if known is not None:
-            known.cancel()
-        self._timers[key] = loop.call_later(delay, self.add, key)
-
-    def _wake(self) -> None:
-        task = asyncio.ensure_future(self._notify())
-        self._wakers.add(task)
-        task.add_done_callback(self._wakers.discard)
-
-    async def _notify(self) -> None:
-        async with self._some:
-            self._some.notify()
-
-    async def take(self) -> Key:
-        """Wait for a key and mark it busy."""
-        async with self._some:
-            while not self._waiting:
-                await self._some.wait()
-            key = next(iter(self._waiting))
-            del self._waiting[key]
-            self._busy.add(key)
-            return key
-
-    def done(self, key: Key) -> None:
-        """Say that the look is over."""
-        self._busy.discard(key)
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
-
-    def close(self) -> None:
-        """Cancel all timers."""
-        for timer in self._timers.values():
-            timer.cancel()
+__all__ = ["Cache", "Group", "Key", "WorkQueue"]
 
 
 @dataclass
@@ -98,81 +32,134 @@ class Group:
     """What gateways said last, by pod uid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last that was seen of an object."""
+
+    uid: str
+    version: int
+    key: Key
+
+
+class Seen:
+    """Judges whether an event is news: events come late, twice, out of order, and of objects that are gone."""
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[str, str, str], Known] = {}
+        self._dead: set[str] = set()
+        self._long_dead: set[str] = set()
+
+    def is_news(self, kind: str, event: str | None, key: Key, body: Mapping[str, Any]) -> bool:
+        """Remember the object, and say whether it tells something new."""
+        meta = body["metadata"]
+        where = (kind, key[0], meta["name"])
+        uid, version = meta["uid"], int(meta["resourceVersion"])
+        known = self.last.get(where)
+        if event == "DELETED":
+            self._dead.add(uid)
+            if known is None or known.uid != uid:
+                return False
+            del self.last[where]
+            return True
+        if uid in self._dead or uid in self._long_dead or (known is not None and version <= known.version):
+            return False
+        if known is not None and known.uid != uid:
+            self._dead.add(known.uid)
+        self.last[where] = Known(uid, version, key)
+        return True
+
+    def age(self) -> None:
+        """Forget the oldest once there are many: no event of theirs is on its way any more."""
+        if len(self._dead) > 1000:
+            self._dead, self._long_dead = set(), self._dead
+
+
 class Cache:
     """All groups. `note_*` take an event's type (DELETED or not) and its object."""
 
     def __init__(self, queue: WorkQueue) -> None:
         self.groups: dict[Key, Group] = {}
         self._queue = queue
-        self._versions: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._seen = Seen()
 
     def world(self, key: Key) -> World:
         """Return the picture of one pipeline."""
         group = self.groups.get(key, Group())
         return World(
-            group.pipeline,
-            tuple(group.sessions.values()),
-            tuple(group.pods.values()),
-            dict(group.denials),
-            dict(group.reports),
+            group.pipeline, tuple(group.sessions.values()), tuple(group.pods.values()), group.denials, group.reports
+        )
+
+    def note(self, kind: str, event: str | None, body: Mapping[str, Any]) -> None:
+        """Take in an object of a kind."""
+        {"MediaPipeline": self.note_pipeline, "MediaSession": self.note_session, "Pod": self.note_pod}[kind](
+            event, body
         )
 
     def note_pipeline(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in a `MediaPipeline`."""
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
-        if not self._newer("MediaPipeline", event, body):
-            return
-        group = self.groups.setdefault(key, Group())
-        if event == "DELETED":
-            group.pipeline = group.template = None
-        else:
+        if self._is_news("MediaPipeline", event, key, body):
+            group = self.groups.setdefault(key, Group())
             group.template = read_template(body, group.template)
             group.pipeline = group.template.view(body)
-        self._changed(key)
+            self._queue.add(key)
 
     def note_session(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in a `MediaSession`."""
         key = (body["metadata"]["namespace"], body["spec"]["pipelineRef"]["name"])
-        if not self._newer("MediaSession", event, body):
-            return
-        sessions = self.groups.setdefault(key, Group()).sessions
-        if event == "DELETED":
-            gone = sessions.pop(body["metadata"]["name"], None)
-            if gone is not None:
-                self.groups[key].denials.pop(gone.uid, None)
-        else:
-            sessions[body["metadata"]["name"]] = session_view(body)
-        self._changed(key)
+        if self._is_news("MediaSession", event, key, body):
+            self.groups.setdefault(key, Group()).sessions[body["metadata"]["name"]] = session_view(body)
+            self._queue.add(key)
 
     def note_pod(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in a session's pod."""
-        key = (body["metadata"]["namespace"], body["metadata"].get("labels", {}).get(LABEL_PIPELINE, ""))
-        if not self._newer("Pod", event, body):
-            return
-        group = self.groups.setdefault(key, Group())
-        if event == "DELETED":
-            group.pods.pop(body["metadata"]["name"], None)
-            group.reports.pop(body["metadata"]["uid"], None)
-        else:
-            group.pods[body["metadata"]["name"]] = pod_view(body)
-        self._changed(key)
+        key = (body["metadata"]["namespace"], (body["metadata"].get("labels") or {}).get(LABEL_PIPELINE, ""))
+        if self._is_news("Pod", event, key, body):
+            self.groups.setdefault(key, Group()).pods[body["metadata"]["name"]] = pod_view(body)
+            self._queue.add(key)
 
-    def _newer(self, kind: str, event: str | None, body: Mapping[str, Any]) -> bool:
-        meta = body["metadata"]
-        where = (kind, meta["namespace"], meta["name"])
-        uid, version = meta["uid"], int(meta["resourceVersion"])
-        known = self._versions.get(where)
-        if known is not None and version < known[1]:
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """Take in that an object is gone, found out by asking for it."""
+        known = self._seen.last.pop((kind, namespace, name), None)
+        if known is not None:
+            self._drop(kind, known.key, name)
+
+    def replace(self, kind: str, namespace: str, listed: Collection[str], version: int) -> None:
+        """Forget what a whole list did not contain: `listed` uids, at resource version `version`.
+
+        `namespace` is what was listed, empty for all. Deletions that were missed are found this way.
+        """
+        gone = [
+            where
+            for where, known in self._seen.last.items()
+            if where[0] == kind and namespace in ("", where[1]) and known.uid not in listed and known.version <= version
+        ]
+        for where in gone:
+            self.forget(*where)
+        self._seen.age()
+
+    def _is_news(self, kind: str, event: str | None, key: Key, body: Mapping[str, Any]) -> bool:
+        """Say whether the object is to be taken in; what it replaces, or what was deleted, is dropped here."""
+        name = body["metadata"]["name"]
+        former = self._seen.last.get((kind, key[0], name))
+        if not self._seen.is_news(kind, event, key, body):
             return False
-        if event == "DELETED":
-            self._versions.pop(where, None)
-            return known is None or known[0] == uid
-        self._versions[where] = (uid, version)
-        return True
+        if former is not None and (event == "DELETED" or former.uid != body["metadata"]["uid"]):
+            self._drop(kind, former.key, name)
+        return event != "DELETED"
 
-    def _changed(self, key: Key) -> None:
-        group = self.groups[key]
+    def _drop(self, kind: str, key: Key, name: str) -> None:
+        group = self.groups.get(key)
+        if group is None:
+            return
+        if kind == "MediaPipeline":
+            group.pipeline = group.template = None
+        elif kind == "MediaSession":
+            gone = group.sessions.pop(name, None)
+            group.denials.pop(gone.uid if gone else "", None)
+        else:
+            pod = group.pods.pop(name, None)
+            group.reports.pop(pod.uid if pod else "", None)
         if group.pipeline is None and not group.sessions and not group.pods:
             del self.groups[key]
-        else:
-            self._queue.add(key)
+        self._queue.add(key)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import kopf
 
 from ringline_operator.act import Actor
+from ringline_operator.credentials import credentials
 from ringline_operator.kube import Kube
 from ringline_operator.lease import Lease
 from ringline_operator.metrics import OperatorMetrics
 from ringline_operator.observe import Cache, WorkQueue
 from ringline_operator.poll import Poller
 from ringline_operator.reconcile import Reconciler
+from ringline_operator.relist import relist
 from ringline_operator.settings import OperatorSettings
 
 
@@ -22,26 +24,36 @@ class Operator:
         self.queue = WorkQueue()
         self.cache = Cache(self.queue)
         self.metrics = OperatorMetrics(self.cache, self.queue)
-        self.poller = Poller(self.cache, self.queue)
-        self._kube: Kube | None = None
+        self.poller = Poller(self.cache, self.queue, settings.poll_seconds)
+        self._connections: tuple[Kube, ...] = ()
         self._lease: Lease | None = None
         self._reconciler: Reconciler | None = None
 
     async def start(self, info: kopf.ConnectionInfo) -> None:
-        """Begin with these credentials; a second call (a renewed login) changes nothing."""
-        if self._kube is not None:
+        """Begin with these credentials; a second call brings renewed ones."""
+        if self._connections:
+            for kube in self._connections:
+                await kube.use(info)
             return
-        self._kube = await Kube(info).__aenter__()
-        self._lease = Lease(self._kube, self.settings)
-        actor = Actor(self._kube, self.cache, self._lease, self.settings)
+        # The lease has a connection of its own: what holds up the others must not cost the lead.
+        kube, steady = self._connections = (self._kube(info), self._kube(info))
+        for connection in self._connections:
+            await connection.__aenter__()
+        lease = self._lease = Lease(steady, self.settings)
+        self.metrics.leads = lambda: lease.held
+        actor = Actor(kube, self.cache, lease, self.settings)
         self._reconciler = Reconciler(
             self.cache, self.queue, actor,
-            lease=self._lease, poller=self.poller, settings=self.settings, metrics=self.metrics,
+            lease=lease, poller=self.poller, settings=self.settings, metrics=self.metrics,
+            relist=lambda: relist(kube, self.cache, self.settings),
         )  # fmt: skip
         if self.settings.metrics_port:
             self.metrics.serve(self.settings.metrics_port)
-        self._lease.start()
+        lease.start()
         self._reconciler.start()
+
+    def _kube(self, info: kopf.ConnectionInfo) -> Kube:
+        return Kube(info, renew=lambda: credentials(kopf.OperatorSettings()))
 
     async def stop(self) -> None:
         """End in the reverse order: no action after the lease is given back."""
@@ -50,6 +62,6 @@ class Operator:
         await self.poller.close()
         if self._lease is not None:
             await self._lease.stop()
-        if self._kube is not None:
-            await self._kube.__aexit__()
+        for kube in self._connections:
+            await kube.__aexit__()
         self.metrics.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -26,9 +27,11 @@ LARGEST_ANSWER: Final = 256 << 10
 class Poller:
     """Holds one request per pod under way; its answers go into the cache."""
 
-    def __init__(self, cache: Cache, queue: WorkQueue) -> None:
+    def __init__(self, cache: Cache, queue: WorkQueue, period_s: float = 1.0) -> None:
         self._cache = cache
         self._queue = queue
+        self._period_s = period_s
+        self._asked: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -42,12 +45,17 @@ class Poller:
 
     def watch(self, key: Key, group: Group) -> bool:
         """Ask each pod that is starting or in trouble; return whether there is one."""
-        wanted = [pod for pod in group.pods.values() if pod.ip and not pod.ready and not pod.over and not pod.deleting]
+        wanted = [pod for pod in group.pods.values() if pod.ip and not (pod.ready or pod.over or pod.deleting)]
+        now = time.monotonic()
         for pod in wanted:
-            if pod.uid not in self._asking:
-                task = asyncio.create_task(self._ask(key, pod), name=f"ringline-poll-{pod.name}")
-                self._asking[pod.uid] = task
-                task.add_done_callback(partial(self._forget, pod.uid))
+            if pod.uid in self._asking or now - self._asked.get(pod.uid, -self._period_s) < self._period_s * 0.9:
+                continue
+            self._asked[pod.uid] = now
+            task = asyncio.create_task(self._ask(key, pod), name=f"ringline-poll-{pod.name}")
+            self._asking[pod.uid] = task
+            task.add_done_callback(partial(self._forget, pod.uid))
+        if not wanted and not self._asking:
+            self._asked.clear()
         return bool(wanted)
 
     def _forget(self, uid: str, _: asyncio.Task[None]) -> None:

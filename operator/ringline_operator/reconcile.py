@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from ringline_operator.act import Actor, NotLeader
 from ringline_operator.actions import PatchPipeline
-from ringline_operator.decide import Decision, World, decide
+from ringline_operator.decide import Decision, Memory, World, decide
 from ringline_operator.kube import ApiError
 from ringline_operator.lease import Lease
 from ringline_operator.metrics import OperatorMetrics
@@ -20,6 +21,9 @@ from ringline_operator.status import pipeline_status
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+RELIST_PAUSE_SECONDS = 5.0
+PORTION = 96
+"""Actions between two looks: a claim that comes while a thousand sessions are made waits for so many at most."""
 
 
 class Reconciler:
@@ -27,7 +31,7 @@ class Reconciler:
 
     def __init__(
         self, cache: Cache, queue: WorkQueue, actor: Actor, *, lease: Lease, poller: Poller, settings: OperatorSettings,
-        metrics: OperatorMetrics,
+        metrics: OperatorMetrics, relist: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._cache = cache
         self._queue = queue
@@ -36,6 +40,9 @@ class Reconciler:
         self._poller = poller
         self._settings = settings
         self._metrics = metrics
+        self._relist = relist
+        self._listed = asyncio.Event()
+        self._memories: dict[Key, Memory] = {}
         self._failures: dict[Key, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -52,14 +59,28 @@ class Reconciler:
         self._queue.close()
 
     async def _resync(self) -> None:
+        """List everything when this operator begins to act, and once in a period: no look before the first list."""
         while True:
             await self._lease.taken.wait()
+            pause = self._settings.resync_seconds
+            try:
+                await self._relist()
+                self._listed.set()
+            except ApiError as error:
+                pause = error.retry_after or RELIST_PAUSE_SECONDS
+                log.warning("the resources could not be listed", extra={"error": str(error), "pause_s": pause})
+            except Exception:
+                pause = RELIST_PAUSE_SECONDS
+                log.exception("the resources could not be listed")
             for key in list(self._cache.groups):
                 self._queue.add(key)
-            await asyncio.sleep(self._settings.resync_seconds)
+            for key in self._memories.keys() - self._cache.groups.keys():
+                del self._memories[key]
+            await asyncio.sleep(pause)
 
     async def _work(self) -> None:
         while True:
+            await self._listed.wait()
             await self._lease.taken.wait()
             key = await self._queue.take()
             begun = time.monotonic()
@@ -86,11 +107,16 @@ class Reconciler:
         self._queue.add_after(key, pause)
 
     async def look(self, key: Key) -> Decision:
-        """Reconcile one pipeline once."""
+        """Reconcile one pipeline once; a great many actions are carried out in portions, with a fresh look at each."""
         now = time.time()
         world = self._cache.world(key)
-        decision = decide(world, now)
-        await self._actor.run(key, decision.actions)
+        memory = self._memories.setdefault(key, Memory())
+        decision = decide(world, now, memory)
+        portion = decision.actions[:PORTION]
+        await self._actor.run(key, portion)
+        self._metrics.became_ready(world, portion, now)
+        if len(decision.actions) > PORTION:
+            decision.again_in(0.0)
         await self._summarize(key, now)
         if self._poller.watch(key, self._cache.groups.get(key, Group())):
             decision.again_in(self._settings.poll_seconds)

@@ -38,7 +38,7 @@ class OperatorSettings(BaseModel):
     lease_seconds: float = Field(default=15.0, ge=3)
     """A leader that has not renewed for this long has lost the lease; takeover takes at most this and one renewal."""
     renew_seconds: float = Field(default=4.0, gt=0)
-    """Three renewals may fail before the lease is lost."""
+    """Three renewals may fail before the lease is lost; a free one is found within this time."""
     workers: int = Field(default=8, ge=1, le=64)
     """Pipelines reconciled at once: enough to hide the API server's latency, few enough to be polite to it."""
     resync_seconds: float = Field(default=600.0, ge=10)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ringline.errors import ManifestError, RinglineError
+from ringline.errors import ManifestError, ResourceLimitError, RinglineError
 from ringline.graph.model import MediaPipeline
 from ringline.graph.plan import plan
 from ringline.graph.session_plan import SessionPlan
@@ -32,6 +32,7 @@ class Template:
     plan: SessionPlan | None
     revision: str
     problems: tuple[str, ...] = ()
+    over_budget: bool = False
 
     @property
     def shm(self) -> dict[str, str]:
@@ -56,6 +57,7 @@ class Template:
             recreate=(spec.get("updateStrategy") or {}).get("type") == "Recreate",
             session=self._policy(),
             problems=self.problems,
+            over_budget=self.over_budget,
             manifest=body,
         )
 
@@ -72,6 +74,7 @@ def read_template(body: Mapping[str, Any], former: Template | None) -> Template:
     uid, generation = meta["uid"], meta.get("generation", 0)
     if former is not None and (former.uid, former.generation) == (uid, generation):
         return former
+    over_budget = False
     try:
         resource = MediaPipeline.model_validate(_manifest(body))
         settings = resolve_settings(manifest=runtime_section(resource), environ={})
@@ -81,10 +84,10 @@ def read_template(body: Mapping[str, Any], former: Template | None) -> Template:
     except ManifestError as error:
         problems = tuple(map(str, error.problems))
     except RinglineError as error:
-        problems = (str(error),)
+        problems, over_budget = (str(error),), isinstance(error, ResourceLimitError)
     else:
         return Template(uid, generation, resource, session, revision(resource.spec))
-    return Template(uid, generation, None, None, former.revision if former else "", problems)
+    return Template(uid, generation, None, None, former.revision if former else "", problems, over_budget)
 
 
 def _manifest(body: Mapping[str, Any]) -> dict[str, Any]:

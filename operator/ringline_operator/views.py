@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ringline.names import ENV_NODE
+
+NODE_PREFIX = "node-"
+"""Of containers that run a node."""
 LABEL_PIPELINE = "ringline.dev/pipeline"
 LABEL_SESSION = "ringline.dev/session"
 LABEL_CLAIMED = "ringline.dev/claimed"
@@ -53,6 +57,8 @@ class PipelineView:
     recreate: bool = False
     session: SessionPolicy = SessionPolicy()
     problems: tuple[str, ...] = ()
+    over_budget: bool = False
+    """Whether the problem is that its shared memory, or its processes, are more than it allows itself."""
     manifest: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -74,6 +80,16 @@ class SessionView:
     restarts: tuple[float, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict, compare=False)
     status: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    pipeline: str = ""
+    generation: int | None = None
+    labelled: bool = True
+    """Whether it carries the labels by which sessions are found."""
+
+    @property
+    def ready(self) -> bool:
+        """Say whether its status calls it ready."""
+        found = (item["status"] for item in self.status.get("conditions", ()) if item["type"] == "Ready")
+        return next(found, "") == "True"
 
     @property
     def is_claim(self) -> bool:
@@ -99,6 +115,9 @@ class ContainerView:
     restarts: int = 0
     finished_at: float | None = None
     ready: bool = False
+    node: str = ""
+    """The node that runs in it, under the pipeline's name for it; empty for the gateway."""
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +141,10 @@ class PodView:
     reason: str = ""
     message: str = ""
     containers: tuple[ContainerView, ...] = ()
+    disruption: str = ""
+    """Why Kubernetes takes it away: eviction, preemption, a lost host machine."""
+    gone_by: float | None = None
+    """When its grace period is over, if it is being deleted."""
 
     @property
     def over(self) -> bool:
@@ -137,7 +160,7 @@ class PodView:
 def session_view(body: Mapping[str, Any]) -> SessionView:
     """Read a `MediaSession` object."""
     meta, status = body["metadata"], body.get("status") or {}
-    owner = _owner(meta, "MediaPipeline")
+    owner, labels = _owner(meta, "MediaPipeline"), meta.get("labels") or {}
     return SessionView(
         name=meta["name"],
         uid=meta["uid"],
@@ -151,8 +174,12 @@ def session_view(body: Mapping[str, Any]) -> SessionView:
         claimed_from=status.get("claimedFrom", ""),
         finished_at=seconds(status.get("finishTime")),
         restarts=tuple(stamp for item in status.get("restartTimes", ()) if (stamp := seconds(item)) is not None),
-        parameters=(body.get("spec") or {}).get("parameters") or {},
+        parameters=body["spec"].get("parameters") or {},
         status=status,
+        pipeline=body["spec"]["pipelineRef"]["name"],
+        generation=meta.get("generation"),
+        labelled=labels.get(LABEL_PIPELINE) == body["spec"]["pipelineRef"]["name"]
+        and labels.get(LABEL_CLAIMED) == ("true" if owner is None else "false"),
     )
 
 
@@ -161,7 +188,8 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
     meta, status = body["metadata"], body.get("status") or {}
     labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
     conditions = {item["type"]: item for item in status.get("conditions", ())}
-    scheduled = conditions.get("PodScheduled", {})
+    scheduled, taken = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
+    unplaced = scheduled if scheduled.get("status") == "False" else {}
     return PodView(
         name=meta["name"],
         uid=meta["uid"],
@@ -177,9 +205,11 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         scheduled=scheduled.get("status") == "True",
         deleting="deletionTimestamp" in meta,
         ip=status.get("podIP", ""),
-        reason=status.get("reason") or (scheduled.get("reason", "") if scheduled.get("status") == "False" else ""),
-        message=status.get("message") or (scheduled.get("message", "") if scheduled.get("status") == "False" else ""),
-        containers=_containers(status),
+        reason=status.get("reason") or unplaced.get("reason", ""),
+        message=status.get("message") or unplaced.get("message", "") or taken.get("message", ""),
+        containers=_containers(body.get("spec") or {}, status),
+        disruption=taken.get("reason", "") if taken.get("status") == "True" else "",
+        gone_by=seconds(meta.get("deletionTimestamp")),
     )
 
 
@@ -187,15 +217,21 @@ def _owner(meta: Mapping[str, Any], kind: str) -> str | None:
     return next((ref["uid"] for ref in meta.get("ownerReferences", ()) if ref["kind"] == kind), None)
 
 
-def _containers(status: Mapping[str, Any]) -> tuple[ContainerView, ...]:
+def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[ContainerView, ...]:
     found: Sequence[Mapping[str, Any]] = (
         *status.get("initContainerStatuses", ()),
         *status.get("containerStatuses", ()),
     )
-    return tuple(_container(item) for item in found)
+    names = {
+        item["name"]: entry["value"]
+        for item in spec.get("containers", ())
+        for entry in item.get("env", ())
+        if entry["name"] == ENV_NODE and "value" in entry
+    }
+    return tuple(_container(item, names.get(item["name"], "")) for item in found)
 
 
-def _container(item: Mapping[str, Any]) -> ContainerView:
+def _container(item: Mapping[str, Any], node: str) -> ContainerView:
     kind, state = next(iter((item.get("state") or {"waiting": {}}).items()))
     return ContainerView(
         name=item["name"],
@@ -207,4 +243,6 @@ def _container(item: Mapping[str, Any]) -> ContainerView:
         restarts=item.get("restartCount", 0),
         finished_at=seconds(state.get("finishedAt")),
         ready=item.get("ready", False),
+        node=node or (item["name"].removeprefix(NODE_PREFIX) if item["name"].startswith(NODE_PREFIX) else ""),
+        started=item.get("started") or False,
     )

@@ -54,19 +54,18 @@ class Process:
         actor = Actor(cast("Kube", api), self.cache, lease, settings)
         self.loop = Reconciler(
             self.cache, self.queue, actor, lease=lease, poller=Poller(self.cache, self.queue), settings=settings,
-            metrics=OperatorMetrics(self.cache, self.queue),
+            metrics=OperatorMetrics(self.cache, self.queue), relist=self._nothing,
         )  # fmt: skip
 
+    async def _nothing(self) -> None:
+        pass
+
     def relist(self) -> None:
-        self.cache.groups.clear()
-        self.cache._versions.clear()
-        for kind, note in (
-            ("MediaPipeline", self.cache.note_pipeline),
-            ("MediaSession", self.cache.note_session),
-            ("Pod", self.cache.note_pod),
-        ):
-            for body in self.api.of(kind):
-                note(None, body)
+        for kind in ("MediaPipeline", "MediaSession", "Pod"):
+            bodies = self.api.of(kind)
+            for body in bodies:
+                self.cache.note(kind, None, body)
+            self.cache.replace(kind, "", {body["metadata"]["uid"] for body in bodies}, self.api._version)
 
     async def settle(self, rounds: int = 12) -> None:
         for _ in range(rounds):

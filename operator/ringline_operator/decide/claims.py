@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
 from ringline_operator.actions import ClaimPod, DeleteSession
 from ringline_operator.decide.world import Decision, World, birth_name
 from ringline_operator.views import PodView, SessionView
+
+LARGEST_PARAMETERS_BYTES: Final = 16 << 10
 
 
 def claim_actions(world: World, decision: Decision) -> dict[str, str]:
@@ -16,20 +22,23 @@ def claim_actions(world: World, decision: Decision) -> dict[str, str]:
     _drop_emptied_replicas(world, decision)
     if world.pipeline is None or world.pipeline.deleting:
         return {}
+    claims = [session for session in world.sessions if _wants_pod(world, session)]
+    if not claims:
+        return {}
+    claims.sort(key=lambda session: (session.created, session.name))
     free = sorted((pod for pod in world.pods if pod.claimable), key=lambda pod: _preference(world, pod))
     taken: dict[str, str] = {}
-    for claim in sorted(world.sessions, key=lambda session: (session.created, session.name)):
-        if not free:
-            break
-        if _wants_pod(world, claim):
-            pod = free.pop(0)
-            decision.add(
-                ClaimPod(
-                    pod.name, pod.uid, pod.resource_version, birth_name(pod), claim.name, claim.uid, claim.parameters
-                )
-            )
-            taken[claim.name] = birth_name(pod)
+    for claim, pod in zip(claims, free, strict=False):
+        decision.add(
+            ClaimPod(pod.name, pod.uid, pod.resource_version, birth_name(pod), claim.name, claim.uid, claim.parameters)
+        )
+        taken[claim.name] = birth_name(pod)
     return taken
+
+
+def fits(parameters: Mapping[str, Any]) -> bool:
+    """Say whether parameters can go into a pod's annotation beside its plan."""
+    return not parameters or len(json.dumps(dict(parameters)).encode()) <= LARGEST_PARAMETERS_BYTES
 
 
 def _wants_pod(world: World, session: SessionView) -> bool:
@@ -40,6 +49,7 @@ def _wants_pod(world: World, session: SessionView) -> bool:
         and session.attempt == 0
         and not session.pod_name
         and session.uid not in world.pod_by_owner
+        and fits(session.parameters)
     )
 
 

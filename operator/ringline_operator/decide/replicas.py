@@ -22,14 +22,15 @@ def replica_actions(world: World, decision: Decision, *, leaving: frozenset[str]
     gone = leaving | world.emptied
     replicas = [s for s in world.sessions if s.owner_uid == pipeline.uid and not s.deleting and s.name not in gone]
     doomed = _outdated(pipeline, replicas)
-    kept = [session for session in replicas if session not in doomed]
+    outdated = {session.name for session in doomed}
+    kept = [session for session in replicas if session.name not in outdated]
     wanted = 0 if pipeline.suspend else pipeline.replicas
-    ranked = sorted(kept, key=lambda session: _worth(world, pipeline, session))
-    doomed += ranked[: max(0, len(kept) - wanted)]
+    if len(kept) > wanted:
+        ranked = sorted(kept, key=lambda session: _worth(world, pipeline, session))
+        doomed += ranked[: len(kept) - wanted]
     why = "Suspended" if pipeline.suspend else "ScaledDown"
     for session in doomed:
-        outdated = pipeline.recreate and session.revision not in ("", pipeline.revision)
-        decision.add(DeleteSession(session.name, session.uid, "Outdated" if outdated else why))
+        decision.add(DeleteSession(session.name, session.uid, "Outdated" if session.name in outdated else why))
     missing = wanted - len(kept)
     if missing > 0:
         decision.add(*(CreateSession(name) for name in islice(_free_names(world, pipeline), missing)))

@@ -51,6 +51,16 @@ class World:
             return own
         return next((pod for pod in owned if pod.claimed and pod.session != "" and not is_born_by(pod, session)), None)
 
+    def report_of(self, session: SessionView) -> Mapping[str, Any] | None:
+        """Return what the gateway of the session's newest pod said last."""
+        pods = self.pod_by_owner.get(session.uid)
+        return self.reports.get(pods[0].uid) if pods else None
+
+    @cached_property
+    def pod_by_name(self) -> dict[str, PodView]:
+        """All pods by name."""
+        return {pod.name: pod for pod in self.pods}
+
     @cached_property
     def emptied(self) -> frozenset[str]:
         """Replicas whose pod a claim has taken: a pod's name tells from which session it came."""
@@ -72,6 +82,42 @@ def birth_name(pod: PodView) -> str:
 def is_born_by(pod: PodView, session: SessionView) -> bool:
     """Say whether the pod was made for this session, not claimed by it."""
     return birth_name(pod) == session.name
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a session looked like when there was nothing to do for it; `due`: when that changes by itself."""
+
+    session: SessionView
+    pods: tuple[PodView, ...]
+    report: Mapping[str, Any] | None
+    denial: Denial | None
+    due: float | None
+
+
+@dataclass
+class Memory:
+    """A shortcut from look to look: sessions at rest are not thought about again. Without it the actions are the same."""
+
+    pipeline: PipelineView | None = None
+    rest: dict[str, Rest] = field(default_factory=dict)
+
+    def begin(self, world: World) -> None:
+        """Forget what no longer holds: everything after a change of the pipeline, and sessions that are gone."""
+        if world.pipeline != self.pipeline:
+            self.pipeline = world.pipeline
+            self.rest.clear()
+        elif len(self.rest) > 2 * len(world.sessions) + 16:
+            alive = {session.uid for session in world.sessions}
+            self.rest = {uid: rest for uid, rest in self.rest.items() if uid in alive}
+
+    def resting(self, world: World, session: SessionView, now: float) -> Rest | None:
+        """Return the note on a session that is exactly as it was when there was nothing to do."""
+        rest = self.rest.get(session.uid)
+        if rest is None or rest.session is not session or (rest.due is not None and now >= rest.due):
+            return None
+        same = rest.report is world.report_of(session) and rest.denial is world.denials.get(session.uid)
+        return rest if same and rest.pods == world.pod_by_owner.get(session.uid, ()) else None
 
 
 @dataclass
