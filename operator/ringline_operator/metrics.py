@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ringline_operator.actions import Action, PatchSession
 from ringline_operator.decide import World
@@ -15,6 +15,7 @@ from ringline_operator.observe import Cache, WorkQueue
 
 READY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 """From a claim that takes a warm pod to an image that must be pulled; the API server's times have whole seconds."""
+METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE")
 PHASES = ("Pending", "Starting", "Running", "Stopping", "Succeeded", "Failed")
 
 
@@ -38,6 +39,8 @@ class OperatorMetrics:
         self.registry.register(self)
         self.leads: Callable[[], bool] = lambda: False
         """Whether this process acts; the operator gives the lease's answer once it has one."""
+        self.requests: Callable[[], Mapping[str, int]] = dict
+        """Requests sent to the API server by method; the operator's connections count them."""
         self._server: Any = None
 
     def serve(self, port: int) -> None:
@@ -93,6 +96,15 @@ class OperatorMetrics:
         leader = GaugeMetricFamily("ringline_operator_leader", "1 for the operator that holds the lease and acts.")
         leader.add_metric([], self.leads())
         yield leader
+        requests = CounterMetricFamily(
+            "ringline_operator_api_requests",
+            "Requests sent to the API server, the watches not counted.",
+            labels=["method"],
+        )
+        counts = self.requests()
+        for method in METHODS:
+            requests.add_metric([method], counts.get(method, 0))
+        yield requests
         depth = GaugeMetricFamily("ringline_operator_queue_depth", "Pipelines that wait for a look.")
         depth.add_metric([], len(self._queue))
         yield depth

@@ -41,6 +41,7 @@ class Operator:
             await connection.__aenter__()
         lease = self._lease = Lease(steady, self.settings)
         self.metrics.leads = lambda: lease.held
+        self.metrics.requests = lambda: kube.requests + steady.requests
         actor = Actor(kube, self.cache, lease, self.settings)
         self._reconciler = Reconciler(
             self.cache, self.queue, actor,
