@@ -1,0 +1,34 @@
+"""Many agents on few cores, and handles on single processes; built from sessions, so there is no second mechanism.
+
+Applications import from here. The table is lazy: an agent's process, which imports `ringline.agents.child`, must not load
+what belongs to the application's side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ringline.agents.handle import SpawnedProcessHandle as SpawnedProcessHandle
+    from ringline.agents.spawn import spawn_process as spawn_process
+    from ringline.control.messages import Message as Message
+    from ringline.control.messages import MessageType as MessageType
+    from ringline.host.handle import SpawnConfig as SpawnConfig
+
+_HOME = {
+    "Message": "ringline.control.messages",
+    "MessageType": "ringline.control.messages",
+    "SpawnConfig": "ringline.host.handle",
+    "SpawnedProcessHandle": "ringline.agents.handle",
+    "spawn_process": "ringline.agents.spawn",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (a list of texts)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
