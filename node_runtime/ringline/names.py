@@ -46,6 +46,8 @@ ENV_EPOCH: Final = "RINGLINE_EPOCH"
 ENV_TOKEN: Final = "RINGLINE_TOKEN"  # noqa: S105  (the variable's name, not a secret)
 ENV_SCRIPT: Final = "RINGLINE_SCRIPT"
 """Absolute path of the application's main script, where node classes may be defined."""
+ENV_CODE_DIR: Final = "RINGLINE_CODE_DIR"
+"""Folder with an author's node types beside those of the plan: in an image, or a ConfigMap mounted there."""
 ENV_LOG_FORMAT: Final = "RINGLINE_LOG_FORMAT"
 ENV_SHM_DIR: Final = "RINGLINE_SHM_DIR"
 """Folder that holds session directories; default /dev/shm."""

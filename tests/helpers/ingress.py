@@ -10,6 +10,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from websockets.typing import Subprotocol
+
 from ringline import RuntimeData
 from ringline.host import framing
 
@@ -58,6 +60,6 @@ async def client(
     """Connect to a gateway of this machine."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with connect(
-        f"ws://127.0.0.1:{port}{path}", additional_headers=headers, subprotocols=[protocol], max_size=None, **options
+        f"ws://127.0.0.1:{port}{path}", additional_headers=headers, subprotocols=[Subprotocol(protocol)], max_size=None, **options
     ) as connection:
         yield Client(connection)

@@ -210,9 +210,7 @@ class _Client:
         try:
             async with asyncio.timeout(SLOW_S):
                 if data is None:
-                    await self._say(op="end")
-                    if not self._wish.input:
-                        await self._connection.close()
+                    await self._over()
                     return
                 for piece in self._form.write(data):
                     await self._connection.send(piece)
@@ -221,6 +219,17 @@ class _Client:
             self._connection.transport.abort()
         except ConnectionClosed:
             pass  # its own loop sees it too
+
+    async def _over(self) -> None:
+        """Say that the output has ended, or why the session has."""
+        failure = self._gateway.status().message
+        if failure:
+            await self._say(op="error", error=failure, kind=self._gateway.reason)
+            await self._connection.close(CLOSE_FAILED, _short(failure))
+            return
+        await self._say(op="end")
+        if not self._wish.input:
+            await self._connection.close()
 
     async def _say(self, **header: Any) -> None:
         await self._connection.send(self._form.say(header))

@@ -21,6 +21,8 @@ class Identity:
     token: str = field(repr=False)
     script: Path | None = None
     log_format: str = "text"
+    code_paths: tuple[str, ...] = ()
+    """Where an image has an author's node types."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Identity:
@@ -40,6 +42,7 @@ class Identity:
             epoch=int(epoch),
             token=environ[names.ENV_TOKEN],
             script=Path(script) if script else None,
+            code_paths=tuple(path for path in (environ.get(names.ENV_CODE_DIR),) if path and Path(path).is_dir()),
             log_format=environ.get(names.ENV_LOG_FORMAT, "text"),
         )
 

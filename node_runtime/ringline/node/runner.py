@@ -112,8 +112,9 @@ class Runner:
         self._link.send(Message(MessageType.READY, {}))
 
     def _load(self) -> MultiprocessNode:
-        sys.path[:0] = [str(Path(path).absolute()) for path in self._plan.extra_paths]
-        cls = resolve(self._plan.type, script=self._identity.script, extra_paths=self._plan.extra_paths)
+        folders = (*self._plan.extra_paths, *self._identity.code_paths)
+        sys.path[:0] = [str(Path(path).absolute()) for path in folders]
+        cls = resolve(self._plan.type, script=self._identity.script, extra_paths=folders)
         work = cls.produce if issubclass(cls, SourceNode) else cls.process
         make = _driver_class(is_async(work))
         self._driver = make(self._commands, self._identity.labels, self._identity.session_id, self._reported)
