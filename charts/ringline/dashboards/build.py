@@ -193,6 +193,10 @@ def trouble_rows(built: dashboard.Dashboard, where: str) -> dashboard.Dashboard:
 
 def operator_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
     """Add the operator itself."""
+    asked = Query(
+        "sum by (method) (rate(ringline_operator_api_requests_total[$__rate_interval]))",
+        "{{method}}",
+    )
     looks = Query("sum(rate(ringline_operator_reconcile_seconds_count[$__rate_interval]))", "looks")
     depth = Query("max(ringline_operator_queue_depth and on (instance) ringline_operator_leader == 1)", "waiting")
     built = built.with_row(dashboard.Row("Operator"))
@@ -202,10 +206,10 @@ def operator_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "s",
             quantiles("ringline_operator_reconcile_seconds", ""),
             "Observe, decide, act.",
-            span=THIRD,
         ),
-        graph("Looks", "ops", [looks], "Idle sessions cause none but the periodic ones.", span=THIRD),
-        graph("Queue", "short", [depth], "Pipelines that wait for the leader.", span=THIRD),
+        graph("Requests", "reqps", [asked], "To the API server, by method; the watches are not counted."),
+        graph("Looks", "ops", [looks], "Idle sessions cause none but the periodic ones."),
+        graph("Queue", "short", [depth], "Pipelines that wait for the leader."),
     ):
         built = built.with_panel(panel)
     return built
