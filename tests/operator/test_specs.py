@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def pod(made: Template | None = None, *, fixed_user: bool = True, **who: Any) ->
     made = made or template()
     assert made.resource is not None
     assert made.plan is not None
-    identity = PodIdentity(**({"session": "voice-abcde", "session_uid": "uid-1", "attempt": 0} | who))
+    identity = replace(PodIdentity("voice-abcde", "uid-1", 0), **who)
     return session_pod(made.resource, made.plan, identity, PodSettings(IMAGE, fixed_user))
 
 
@@ -123,7 +124,7 @@ def test_every_container_sees_the_arena_a_scratch_folder_and_the_plan(found: dic
 
 @pytest.mark.parametrize("found", PODS)
 def test_probes_ask_each_container_at_a_port_of_its_own(found: dict[str, Any]) -> None:
-    ports = []
+    ports: list[int] = []
     for container in containers(found):
         asked = {container[kind]["httpGet"]["port"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")}
         assert len(asked) == 1
