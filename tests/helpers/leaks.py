@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,22 @@ class Snapshot:
 
 
 def children() -> frozenset[tuple[int, float, str]]:
+    """Return all processes that descend from this one: id, start, command."""
     found = set()
-    for child in psutil.Process().children(recursive=True):
+    for pid in descendants(os.getpid()):
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.add((child.pid, child.create_time(), " ".join(child.cmdline())[:120] or child.name()))
+            child = psutil.Process(pid)
+            found.add((pid, child.create_time(), " ".join(child.cmdline())[:120] or child.name()))
     return frozenset(found)
+
+
+def descendants(pid: int) -> list[int]:
+    """Ask the kernel for the children of one process, and so on: looking at every process would take 20 ms each time."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in task.read_text().split()]
+    return found + [deeper for child in found for deeper in descendants(child)]
 
 
 def threads() -> frozenset[tuple[int, str]]:
