@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ringline.errors import SessionExistsError as SessionExistsError
     from ringline.errors import SettingsError as SettingsError
     from ringline.errors import ShmError as ShmError
+    from ringline.errors import StateError as StateError
+    from ringline.errors import StateFullError as StateFullError
     from ringline.errors import UnknownNodeTypeError as UnknownNodeTypeError
     from ringline.graph.pipeline import Pipeline as Pipeline
     from ringline.node.base import MultiprocessNode as MultiprocessNode
@@ -73,7 +75,7 @@ _HOMES = {
         "NodeConfigError", "NodeError", "NodeInitError", "NodeLoadError", "Problem", "ProcessCrashError",
         "ProcessCrashed", "ProcessSpawnError", "ResourceLimitError", "RingCorruptError", "RinglineError",
         "SessionClosedError", "SessionError", "SessionExistsError", "SettingsError", "ShmError",
-        "UnknownNodeTypeError",
+        "StateError", "StateFullError", "UnknownNodeTypeError",
     ),
     "ringline.graph.pipeline": ("Pipeline",),
     "ringline.node.base": ("MultiprocessNode", "SourceNode"),

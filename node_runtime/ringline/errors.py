@@ -28,6 +28,8 @@ A message says what was wrong, where, and what to do next, in one sentence or tw
     │   ├── MessageTooLargeError       larger than `maxMessageSize`
     │   ├── LeaseQuotaError            a reader holds too many messages of a channel
     │   ├── RingCorruptError           a ring or a descriptor fails its checks: the channel is out of use
+    │   ├── StateError                 shared state can't be opened or used here
+    │   │   └── StateFullError         shared state has no room for this value or key
     │   └── Fenced                     this process was declared dead and may no longer commit or read
     └── ControlError                   a control message is malformed, too large, or of another version
 """
@@ -200,6 +202,14 @@ class RingCorruptError(ShmError):
 
 class Fenced(ShmError):
     """This process was declared dead by its host; it must exit without touching shared memory again."""
+
+
+class StateError(ShmError):
+    """Shared state can't be opened, or is used after its close or in a forked child."""
+
+
+class StateFullError(StateError):
+    """Shared state has no room for this key or value; the text says which bound is reached and how to raise it."""
 
 
 class ControlError(RinglineError):

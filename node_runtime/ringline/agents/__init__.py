@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ringline.agents.handle import SpawnedProcessHandle as SpawnedProcessHandle
     from ringline.agents.spawn import spawn_process as spawn_process
+    from ringline.agents.state import SharedState as SharedState
+    from ringline.agents.state import Versioned as Versioned
     from ringline.control.messages import Message as Message
     from ringline.control.messages import MessageType as MessageType
     from ringline.host.handle import SpawnConfig as SpawnConfig
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Message": "ringline.control.messages",
     "MessageType": "ringline.control.messages",
+    "SharedState": "ringline.agents.state",
     "SpawnConfig": "ringline.host.handle",
     "SpawnedProcessHandle": "ringline.agents.handle",
+    "Versioned": "ringline.agents.state",
     "spawn_process": "ringline.agents.spawn",
 }
 

@@ -1,5 +1,6 @@
 /* The module: types, exceptions of ringline.errors, and the lock functions that need no arena. */
 #include "pycore.h"
+#include "shared.h"
 
 #include <errno.h>
 
@@ -79,6 +80,10 @@ static PyObject *locks_hold(PyObject *module, PyObject *args) {
 static PyMethodDef functions[] = {
     {"probe_lock", locks_probe, METH_VARARGS, "Whether a live process holds this byte of a session's lock file."},
     {"hold_lock", locks_hold, METH_VARARGS, "Hold a byte until the returned object is gone; None if somebody else holds it."},
+    {"load_word", shared_load, METH_VARARGS, "The word at an offset of a shared mapping, after everything read before."},
+    {"store_word", shared_store, METH_VARARGS, "Write a word of a shared mapping, before everything written afterwards."},
+    {"wait_word", shared_wait, METH_VARARGS, "Sleep while a word has this value, at most a second; whether it differs now."},
+    {"wake_word", shared_wake, METH_VARARGS, "Wake all who wait for a word."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", "The data plane of ringline.shm.", -1, functions, NULL, NULL, NULL, NULL};
