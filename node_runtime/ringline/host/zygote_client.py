@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ringline.control import frames
 from ringline.errors import ProcessSpawnError
 from ringline.host.threads import in_thread
 
@@ -209,6 +210,11 @@ async def _frame(reader: asyncio.StreamReader) -> tuple[Event, bytes]:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _LONGEST_HEADER:
         raise ValueError(f"header of {length} bytes")
-    header = json.loads(await reader.readexactly(length))
-    size = int(header.get("body") or 0)
+    try:
+        header = json.loads(await reader.readexactly(length))
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    size = header.get("body", 0) if isinstance(header, dict) else None
+    if not isinstance(size, int) or not 0 <= size <= frames.MAX_BODY:
+        raise ValueError("its header is not an object with a body of at most 64 KiB")
     return header, (await reader.readexactly(size) if size else b"")
