@@ -50,7 +50,7 @@ def fitting(record: Mapping[str, Any], limit: int) -> bytes:
     """Give the record as JSON of at most `limit` bytes: the last lines join the message, whose end is what is kept."""
     fields = {name: value for name, value in record.items() if value is not None and name not in ("message", "tail")}
     text = "\n".join(part for part in (str(record.get("message") or ""), *record.get("tail", ())) if part)
-    head, tail = text[:limit], text[limit:]
+    head, tail = text[: limit // 3], text[limit // 3 :]
     while True:
         data = json.dumps(fields | {"message": head + tail}, separators=(",", ":")).encode()
         if len(data) <= limit or not (head or tail):
