@@ -135,7 +135,7 @@ class PodZygotes:
         self._clients.add(task)
         try:
             await self._serve(reader, writer)
-        except (ControlError, OSError, TimeoutError) as error:
+        except (ControlError, OSError, TimeoutError, ValueError, TypeError) as error:
             log.warning("refused on the gateway socket: %s", error)
         finally:
             self._clients.discard(task)

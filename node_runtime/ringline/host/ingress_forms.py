@@ -45,7 +45,7 @@ class Frames:
         header, body = self._split(wire.encode() if isinstance(wire, str) else wire, isinstance(wire, str))
         if framing.body_bytes(header, self._most) != len(body):
             raise DataError(f"the header announces {header.get('body', 0)} bytes, {len(body)} follow it")
-        return header, framing.message(header, body) if header["op"] == "data" else None
+        return header, _message(header, body) if header["op"] == "data" else None
 
     def _split(self, wire: bytes, is_text: bool) -> tuple[framing.Header, bytes]:
         if is_text:
@@ -60,6 +60,15 @@ class Frames:
 
     def say(self, header: Mapping[str, Any]) -> bytes:
         return b"".join(framing.pack(header))
+
+
+def _message(header: framing.Header, body: bytes) -> RuntimeData:
+    try:
+        return framing.message(header, body)
+    except (ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the header says what can't be: {error}") from None
 
 
 class Pcm:
