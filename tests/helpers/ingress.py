@@ -60,6 +60,10 @@ async def client(
     """Connect to a gateway of this machine."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with connect(
-        f"ws://127.0.0.1:{port}{path}", additional_headers=headers, subprotocols=[Subprotocol(protocol)], max_size=None, **options
+        f"ws://127.0.0.1:{port}{path}",
+        additional_headers=headers,
+        subprotocols=[Subprotocol(protocol)],
+        max_size=None,
+        **options,
     ) as connection:
         yield Client(connection)
