@@ -13,9 +13,10 @@ from ringline_operator.actions import (
     DeletePod,
     DeleteSession,
     EmitEvent,
+    LabelSession,
     PatchSession,
 )
-from ringline_operator.decide import World, decide
+from ringline_operator.decide import Memory, World, decide
 from ringline_operator.views import ContainerView, PipelineView, PodView, SessionPolicy, SessionView, seconds
 
 START = 1_800_000_000.0
@@ -44,13 +45,15 @@ class Cluster:
         self.pods: dict[str, PodView] = {}
         self.now = START
         self.log: list[Action] = []
+        self.memory = Memory()
         self._count = 0
 
     def world(self) -> World:
         return World(self.pipeline, tuple(self.sessions.values()), tuple(self.pods.values()))
 
     def step(self) -> list[Action]:
-        actions = decide(self.world(), self.now).actions
+        actions = decide(self.world(), self.now, self.memory).actions
+        assert actions == decide(self.world(), self.now).actions, "what was remembered changed a decision"
         for action in actions:
             self.apply(action)
         self.log += actions
@@ -69,7 +72,7 @@ class Cluster:
         return f"uid-{self._count}"
 
     def claim(self, name: str) -> SessionView:
-        self.sessions[name] = SessionView(name, self.uid(), self.now)
+        self.sessions[name] = SessionView(name, self.uid(), self.now, pipeline="voice")
         return self.sessions[name]
 
     def apply(self, action: Action) -> None:
@@ -98,6 +101,8 @@ class Cluster:
             case PatchSession(name, uid, status):
                 if name in self.sessions and self.sessions[name].uid == uid:
                     self._write(name, dict(status))
+            case LabelSession(name):
+                self.sessions[name] = replace(self.sessions[name], labelled=True)
             case EmitEvent():
                 pass
 

@@ -20,7 +20,12 @@ def test_a_good_pipeline_has_a_plan_and_no_problems() -> None:
 
 
 def test_the_view_says_what_the_spec_says() -> None:
-    spec: dict[str, Any] = {"replicas": 4, "suspend": True, "updateStrategy": {"type": "Recreate"}, "session": {"maxRestarts": 9}}
+    spec: dict[str, Any] = {
+        "replicas": 4,
+        "suspend": True,
+        "updateStrategy": {"type": "Recreate"},
+        "session": {"maxRestarts": 9},
+    }
     view = template(**spec).view(body(**spec))
     assert (view.replicas, view.suspend, view.recreate, view.deleting) == (4, True, True, False)
     assert view.session == SessionPolicy(max_restarts=9)
