@@ -136,8 +136,8 @@ class NodeHarness:
         if not isinstance(self.node, SourceNode):
             raise NodeError(f"node '{self.node.node_id}' is no SourceNode: use send()")
         self._started_at = self._flushes
-        produced = self.node.produce()
-        async with aclosing(each(produced) if is_stream(produced) else _once(await _finished(produced))) as items:
+        produced = await _finished(self.node.produce())
+        async with aclosing(each(produced) if is_stream(produced) else _once(produced)) as items:
             async for item in items:
                 self._take(item, None)
                 for output in self._drain():

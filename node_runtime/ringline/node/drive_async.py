@@ -217,8 +217,8 @@ class AsyncDriver(Driver):
             raise
 
     async def _produce(self, source: SourceNode) -> None:
-        result = source.produce()
-        steps = each(result) if is_stream(result) else _once(await self._done(result))
+        result = await self._done(source.produce())
+        steps = each(result) if is_stream(result) else _once(result)
         try:
             while not self.commands.stopping:
                 if self.commands.attention:
