@@ -17,8 +17,8 @@ import pytest
 from ringline import Pipeline
 from ringline.graph.handover import parameters_digest
 from ringline.names import TOKEN_FILE
-from tests.helpers.ingress import client
 from tests.helpers.pod import TOKEN, Pod
+from tests.helpers.websocket import client
 from tests.integration.sessions import chain, config, session_id
 
 TALK = "/v1/inputs/a/outputs/b"

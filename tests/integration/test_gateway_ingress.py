@@ -14,9 +14,14 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
 from ringline import Pipeline, RuntimeData
+from ringline.cli.client import connect as cli_connect
+from ringline.cli.client import feed_input, read_output
+from ringline.cli.feeds import Feed
+from ringline.cli.media import open_writer
 from ringline.data.codec import encode
-from tests.helpers.ingress import client
+from ringline.errors import SessionError
 from tests.helpers.pod import TOKEN, Pod
+from tests.helpers.websocket import client
 from tests.integration.sessions import config, session_id
 
 IN, OUT = "/v1/inputs/in", "/v1/outputs/out"
@@ -192,3 +197,38 @@ async def test_a_flood_of_wrong_tokens_is_answered_with_429(pod: Pod) -> None:
         statuses.append(refused.value.response.status_code)
     assert statuses[0] in (401, 429)
     assert statuses[-1] == 429
+
+
+async def test_the_command_line_sends_and_receives(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGLINE_INGRESS_TOKEN", TOKEN)
+    url = f"ws://127.0.0.1:{pod.ingress_port}"
+    said, heard = tmp_path / "said.txt", tmp_path / "heard.txt"
+    said.write_text("one\ntwo\nthree\n")
+    writer = open_writer(str(heard))
+    reading = asyncio.create_task(read_output(url, "out", writer, 3))
+    async with asyncio.timeout(60):
+        while not reading.done():
+            await feed_input(url, Feed("in", str(said), "any"), end=False, realtime=False, block_ms=20)
+            await asyncio.sleep(0.1)
+        assert await reading == 3
+    writer.close()
+    assert sorted(set(heard.read_text().split())) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "text"),
+    [("", "in", "set RINGLINE_INGRESS_TOKEN"), ("wrong", "in", "bearer token"), (TOKEN, "none", "no input 'none'")],
+)
+async def test_the_command_line_says_why_it_is_refused(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, token: str, name: str, text: str
+) -> None:
+    monkeypatch.setenv("RINGLINE_INGRESS_TOKEN", token)
+    with pytest.raises(SessionError, match=text):
+        async with cli_connect(f"ws://127.0.0.1:{pod.ingress_port}", input=name):
+            pass
+
+
+async def test_the_command_line_says_when_nobody_is_there(pod: Pod) -> None:
+    with pytest.raises(SessionError, match=r"no session answers at ws://127\.0\.0\.1:1"):
+        async with cli_connect("ws://127.0.0.1:1", input="in"):
+            pass

@@ -9,8 +9,8 @@ import pytest
 
 from ringline import Pipeline, RuntimeData, Session, load_audio_file, save_audio_file
 from ringline.names import PLAN_FILE
-from tests.helpers.ingress import client
 from tests.helpers.pod import TOKEN, Pod
+from tests.helpers.websocket import client
 from tests.integration.sessions import session_id
 
 VOICE = Path(__file__).parents[2] / "examples" / "voice"

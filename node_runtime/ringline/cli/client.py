@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 from ringline import errors
 from ringline.cli.feeds import Feed
@@ -20,8 +20,16 @@ from ringline.host.ingress import INGRESS_SOCKET
 from ringline.names import MAX_MESSAGE_BYTES
 
 
+class Speaking(Protocol):
+    """One connection, opened for an input or an output of a session here or in a pod."""
+
+    async def say(self, header: dict[str, Any]) -> None: ...
+    async def send(self, data: RuntimeData) -> None: ...
+    async def hear(self) -> tuple[dict[str, Any], bytes]: ...
+
+
 class Connection:
-    """One connection, opened for an input or an output."""
+    """A connection to a session of this machine."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -46,11 +54,11 @@ class Connection:
         if frame is None:
             raise SessionError("the session ended")
         if frame[0]["op"] == "error":
-            raise _error(frame[0])
+            raise error_of(frame[0])
         return frame
 
 
-def _error(header: dict[str, Any]) -> RinglineError:
+def error_of(header: dict[str, Any]) -> RinglineError:
     """Return the host's error in its own class, as if it had been raised here."""
     found = getattr(errors, str(header.get("kind")), None)
     text = str(header.get("error"))
@@ -61,11 +69,17 @@ def _error(header: dict[str, Any]) -> RinglineError:
 
 
 @contextlib.asynccontextmanager
-async def connect(session: str, **ends: str) -> AsyncIterator[Connection]:
-    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of a session.
+async def connect(session: str, **ends: str) -> AsyncIterator[Speaking]:
+    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of a session: an id, or a ``ws://`` URL.
 
-    Raises `SessionError` if no such session runs here, or it refuses.
+    Raises `SessionError` if no such session runs there, or it refuses.
     """
+    if "://" in session:
+        from ringline.cli.remote import connect_url
+
+        async with connect_url(session, **ends) as remote:
+            yield remote
+        return
     folder = base_directory(os.environ)
     try:
         reader, writer = await asyncio.open_unix_connection(folder / session / INGRESS_SOCKET)
@@ -92,7 +106,7 @@ async def feed_input(session: str, feed: Feed, *, end: bool, realtime: bool, blo
 class _Input:
     """A connection with the two verbs of a session that a feed uses; hears a refusal while it still sends."""
 
-    def __init__(self, connection: Connection, *, end: bool) -> None:
+    def __init__(self, connection: Speaking, *, end: bool) -> None:
         self.answer = asyncio.ensure_future(connection.hear())
         self._connection = connection
         self._last = "end" if end else "done"
@@ -129,7 +143,7 @@ async def read_output(session: str, name: str, writer: Writer, count: int | None
     return received
 
 
-async def _next_frame(connection: Connection, interrupts: Interrupts) -> tuple[dict[str, Any], bytes] | None:
+async def _next_frame(connection: Speaking, interrupts: Interrupts) -> tuple[dict[str, Any], bytes] | None:
     hearing = asyncio.ensure_future(connection.hear())
     asked = asyncio.ensure_future(interrupts.asked.wait())
     try:

@@ -1,4 +1,4 @@
-"""`ringline recv`: write what comes out of an output of a session that runs on this machine."""
+"""`ringline recv`: write what comes out of an output of a running session, here or in a pod."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import typer
 
 from ringline.cli.complete import session_ids
 from ringline.cli.console import counted
+from ringline.cli.places import one_place
 
 NAME = "recv"
 EXAMPLES = (
     "ringline recv --session voice-7 speaker --output answer.wav",
     "ringline recv --session chat text",
+    "ringline recv --url ws://127.0.0.1:9443 speaker --output answer.wav",
 )
 
 
@@ -20,7 +22,11 @@ def command(
     name: Annotated[str, typer.Argument(metavar="OUTPUT", help="The session output's name.")],
     session: Annotated[
         str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
-    ],
+    ] = "",
+    url: Annotated[
+        str,
+        typer.Option("--url", metavar="URL", help="A session in a pod: ws://HOST:9443; token: RINGLINE_INGRESS_TOKEN."),
+    ] = "",
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - prints text and JSON.")
     ] = "-",
@@ -36,7 +42,7 @@ def command(
 
     writer = open_writer(file)
     try:
-        received = asyncio.run(read_output(session, name, writer, count))
+        received = asyncio.run(read_output(one_place(session, url), name, writer, count))
     finally:
         writer.close()
     typer.echo(f"{counted(received, 'message')} received from {name}", err=True)

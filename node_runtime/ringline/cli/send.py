@@ -1,4 +1,4 @@
-"""`ringline send`: feed a file into an input of a session that runs on this machine."""
+"""`ringline send`: feed a file into an input of a running session, here or in a pod."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import typer
 
 from ringline.cli.complete import session_ids
 from ringline.cli.console import counted
+from ringline.cli.places import one_place
 
 NAME = "send"
 EXAMPLES = (
     "ringline send --session voice-7 microphone question.wav",
     "echo hello | ringline send --session chat text -",
+    "ringline send --url ws://127.0.0.1:9443 microphone question.wav",
 )
 
 
@@ -22,7 +24,11 @@ def command(
     *,
     session: Annotated[
         str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
-    ],
+    ] = "",
+    url: Annotated[
+        str,
+        typer.Option("--url", metavar="URL", help="A session in a pod: ws://HOST:9443; token: RINGLINE_INGRESS_TOKEN."),
+    ] = "",
     end: Annotated[bool, typer.Option("--end", help="End the input's stream afterwards.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Send at the media's own pace.")] = False,
     block_ms: Annotated[
@@ -36,5 +42,5 @@ def command(
     from ringline.cli.feeds import Feed
 
     feed = Feed(name, file, "any")
-    sent = asyncio.run(feed_input(session, feed, end=end, realtime=realtime, block_ms=block_ms))
+    sent = asyncio.run(feed_input(one_place(session, url), feed, end=end, realtime=realtime, block_ms=block_ms))
     typer.echo(f"{counted(sent, 'message')} sent to {name}", err=True)
