@@ -315,12 +315,18 @@ def channel_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(graph("Lost messages", "ops", [lost], "By channel and reason.", span=WIDTH))
 
 
+def document(built: dashboard.Dashboard) -> str:
+    """Return a dashboard as JSON, without what the builder adds to every variable though only intervals have it."""
+    content = json.loads(json.dumps(built.build(), cls=JSONEncoder))
+    for variable in content["templating"]["list"]:
+        for key in [key for key in variable if key.startswith("auto")]:
+            del variable[key]
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
 def documents() -> dict[str, str]:
     """Return both dashboards as JSON texts by file name."""
-    built = {"fleet.json": fleet(), "session.json": session()}
-    return {
-        name: json.dumps(page.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n" for name, page in built.items()
-    }
+    return {"fleet.json": document(fleet()), "session.json": document(session())}
 
 
 if __name__ == "__main__":
