@@ -36,7 +36,6 @@ MESSAGES_PER_S: Final = 2000.0
 BURST: Final = 4000.0
 CLOSE_BUSY: Final = 4409
 CLOSE_FAILED: Final = 1011
-CLOSE_SLOW: Final = 1013
 
 
 class WebSocketIngress:
