@@ -92,7 +92,7 @@ def test_a_node_is_restarted_inside_its_session(namespace: Namespace, pipeline: 
 def test_a_pod_deleted_by_hand_fails_its_session(namespace: Namespace, pipeline: str) -> None:
     namespace.run("delete", "pod", running_pod(namespace, pipeline), "--wait=false")
     failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
-    assert condition(failed, "Ready")["reason"] in {"PodLost", "Error", "Terminated"}
+    assert condition(failed, "Ready")["reason"] in {"PodLost", "PodDeleted"}
 
 
 def test_sessions_live_on_while_no_operator_runs(namespace: Namespace, operator: Namespace, pipeline: str) -> None:

@@ -24,6 +24,10 @@ class FakeApi:
         self.die_before: int | None = None
         self.die_after: int | None = None
         self.refuse: dict[str, ApiError] = {}
+        self.history: list[tuple[str, str, dict[str, Any]]] = []
+        """What a watch would have told: kind, event, object."""
+        self.graceful = False
+        """Whether pods take their time to end, until `bury`."""
         self._version = 100
         self._uids = 0
 
@@ -43,7 +47,9 @@ class FakeApi:
         self._version += 1
         found = copy.deepcopy(dict(body))
         found["metadata"] = {**found["metadata"], "namespace": namespace, "resourceVersion": str(self._version)}
+        known = self.objects.get((kind, namespace, found["metadata"]["name"]))
         self.objects[kind, namespace, found["metadata"]["name"]] = found
+        self.history.append((kind, "MODIFIED" if known else "ADDED", copy.deepcopy(found)))
         return found
 
     def put_object(self, kind: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,13 +60,27 @@ class FakeApi:
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Delete with everything that it owns."""
-        gone = self.objects.pop((kind, namespace, name), None)
+        gone = self.objects.get((kind, namespace, name))
         if gone is None:
             return
+        if self.graceful and kind == "Pod" and "deletionTimestamp" not in gone["metadata"]:
+            meta = {**gone["metadata"], "deletionTimestamp": "2100-01-01T00:00:00Z"}
+            self._store(kind, namespace, {**gone, "metadata": meta})
+            return
+        del self.objects[kind, namespace, name]
+        self._version += 1
+        meta = {**gone["metadata"], "resourceVersion": str(self._version)}
+        self.history.append((kind, "DELETED", {**gone, "metadata": meta}))
         uid = gone["metadata"]["uid"]
         for key, item in list(self.objects.items()):
             if any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", ())):
                 self.remove(*key)
+
+    def bury(self) -> None:
+        """Let the pods that are ending be gone."""
+        for kind, namespace, name in list(self.objects):
+            if "deletionTimestamp" in self.objects[kind, namespace, name]["metadata"]:
+                self.remove(kind, namespace, name)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [copy.deepcopy(item) for (found, _, _), item in sorted(self.objects.items()) if found == kind]

@@ -1,0 +1,227 @@
+"""A cluster for the scale benchmark: a simulated node beside the real one, and the operator as a process of its own.
+
+kwok plays the kubelet of the simulated node: its pods become Ready at once and cost nothing. Everything that is made here
+has the namespace's name in it and is taken away at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import kopf
+
+from ringline_operator.kube import ApiError, Kube
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+NAMESPACE: Final = "e2e-scale"
+NODE: Final = "kwok-scale"
+METRICS_PORT: Final = 19491
+NODE_OBJECT: Final = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {
+        "name": NODE,
+        "annotations": {"kwok.x-k8s.io/node": "scale", "node.alpha.kubernetes.io/ttl": "0"},
+        "labels": {"kubernetes.io/hostname": NODE, "type": "kwok", "ringline.dev/scale": "true"},
+    },
+    "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "scale", "effect": "NoSchedule"}]},
+    "status": {
+        "allocatable": {"cpu": "1000", "memory": "10Ti", "pods": "5000"},
+        "capacity": {"cpu": "1000", "memory": "10Ti", "pods": "5000"},
+    },
+}
+SPEC: Final[dict[str, Any]] = {
+    "nodes": [{"name": name, "type": "pass_through"} for name in ("first", "second")],
+    "channels": [{"from": "first.output", "to": "second.input"}],
+    "runtime": {"shmSize": "8Mi", "maxMessageSize": "256Ki", "channelCapacity": 8},
+    "pod": {
+        "nodeSelector": {"ringline.dev/scale": "true"},
+        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+}
+
+
+def kubectl(*arguments: str, text: str | None = None, check: bool = True) -> str:
+    """Run kubectl and return what it printed."""
+    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def pipeline(name: str, replicas: int) -> dict[str, Any]:
+    """A pipeline of two nodes whose pods go to the simulated node."""
+    meta = {"name": name, "namespace": NAMESPACE}
+    body = {"apiVersion": "ringline.dev/v1alpha1", "kind": "MediaPipeline", "metadata": meta}
+    return {**body, "spec": {**SPEC, "replicas": replicas}}
+
+
+def session(name: str, of: str) -> dict[str, Any]:
+    """A user's session: a claim."""
+    meta = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "labels": {"ringline.dev/pipeline": of, "ringline.dev/claimed": "true"},
+    }
+    spec = {"pipelineRef": {"name": of}, "parameters": {"greeting": "Hello"}}
+    return {"apiVersion": "ringline.dev/v1alpha1", "kind": "MediaSession", "metadata": meta, "spec": spec}
+
+
+@asynccontextmanager
+async def cluster() -> AsyncIterator[Kube]:
+    """The simulated node, kwok and an empty namespace; yields a connection to the API server."""
+    program = shutil.which("kwok")
+    if program is None or not os.environ.get("KUBECONFIG"):
+        raise RuntimeError("the scale benchmark needs a cluster by KUBECONFIG and kwok on PATH; see docs/scale.md")
+    info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
+    assert info is not None, "KUBECONFIG names no cluster"
+    kubectl("apply", "-f", str(ROOT / "charts" / "ringline" / "files" / "crds"), "--server-side")
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    kubectl("apply", "-f", "-", text=json.dumps(space))
+    kubectl("apply", "-f", "-", text=json.dumps(NODE_OBJECT))
+    log = Path(tempfile.gettempdir(), "ringline-scale-kwok.log").open("wb")  # noqa: SIM115  (its life is the process's)
+    played = subprocess.Popen(  # noqa: ASYNC220  (nothing else runs yet)
+        [program, f"--kubeconfig={os.environ['KUBECONFIG']}", "--manage-all-nodes=false",
+         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=scale"],
+        # A watch that begins with a list needs a newer etcd than some clusters have; kwok then waits between its tries.
+        env={**os.environ, "KUBE_FEATURE_WatchListClient": "false"},
+        stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        async with Kube(info) as kube:
+            yield kube
+    finally:
+        kubectl("delete", "mediapipelines,mediasessions", "--all", "-n", NAMESPACE, "--wait=false", check=False)
+        kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=180s", check=False)
+        kubectl("delete", "node", NODE, check=False)
+        played.terminate()
+        played.wait()
+
+
+class OperatorProcess:
+    """One operator, run from the checkout, for the benchmark's namespace only."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log.open("ab")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        settings = {
+            "NAMESPACES": NAMESPACE, "LEASE_NAMESPACE": NAMESPACE, "METRICS_PORT": str(METRICS_PORT),
+            "LIVENESS": "http://127.0.0.1:19492/healthz", "IMAGE": "ringline/simulated:1",
+        }  # fmt: skip
+        environ = {**os.environ, **{f"RINGLINE_OPERATOR_{name}": value for name, value in settings.items()}}
+        environ["PYTHONPATH"] = os.pathsep.join((str(ROOT / "operator"), str(ROOT / "node_runtime")))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ringline_operator"], env=environ, stdout=self._log, stderr=self._log
+        )
+
+    def stop(self) -> None:
+        """End it as a deployment would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def figures(self) -> dict[str, float]:
+        """Memory in MiB, now and at most, and CPU seconds so far."""
+        assert self._process is not None
+        pid = self._process.pid
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return {"rss_mib": int(sizes["VmRSS"]) / 1024, "peak_mib": int(sizes["VmHWM"]) / 1024, "cpu_s": cpu}
+
+    async def requests(self) -> dict[str, float]:
+        """Ask how many requests it has sent, by method, and how it spent its looks."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", METRICS_PORT)
+        writer.write(b"GET /metrics HTTP/1.0\r\nHost: operator\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        found = {}
+        for line in text.splitlines():
+            if line.startswith("ringline_operator_api_requests_total{"):
+                found[line.split('"')[1]] = float(line.rpartition(" ")[2])
+            elif line.startswith(
+                ("ringline_operator_reconcile_seconds_sum", "ringline_operator_reconcile_seconds_count")
+            ):
+                found[line.split(" ")[0].rpartition("_")[2]] = float(line.rpartition(" ")[2])
+        return found
+
+
+class Watch:
+    """Follows the namespace's sessions and pods, and notes when each was first seen in a state (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self.ready: dict[str, float] = {}
+        self.pods: dict[str, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._programs: list[asyncio.subprocess.Process] = []
+
+    async def start(self) -> None:
+        """Begin to follow."""
+        for kind in ("mediasessions.ringline.dev", "pods"):
+            program = await asyncio.create_subprocess_exec(
+                "kubectl", "get", kind, "-n", NAMESPACE, "--watch", "--output-watch-events", "-o", "json",
+                stdout=asyncio.subprocess.PIPE, limit=1 << 24,
+            )  # fmt: skip
+            self._programs.append(program)
+            self._tasks.append(asyncio.create_task(self._follow(program)))
+
+    async def stop(self) -> None:
+        """End."""
+        for program in self._programs:
+            program.kill()
+            await program.wait()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self, program: asyncio.subprocess.Process) -> None:
+        assert program.stdout is not None
+        while line := await program.stdout.readline():
+            self._note(json.loads(line))
+
+    def _note(self, event: dict[str, Any]) -> None:
+        body, now = event["object"], time.monotonic()
+        meta = body["metadata"]
+        if body["kind"] == "Pod":
+            self.pods.setdefault(meta["ownerReferences"][0]["name"], now)
+            return
+        conditions = (body.get("status") or {}).get("conditions", ())
+        if any(item["type"] == "Ready" and item["status"] == "True" for item in conditions):
+            self.ready.setdefault(meta["name"], now)
+
+
+async def ready_replicas(kube: Kube, name: str, wanted: int, *, timeout_s: float = 600) -> float:
+    """Wait until a pipeline reports so many ready sessions; return the seconds that it took."""
+    begun = time.monotonic()
+    while True:
+        body = await kube.get("MediaPipeline", NAMESPACE, name)
+        status = body.get("status") or {}
+        if status.get("readyReplicas") == wanted and status.get("replicas") == wanted:
+            return time.monotonic() - begun
+        if time.monotonic() - begun > timeout_s:
+            raise RuntimeError(f"after {timeout_s:.0f} s {status.get('readyReplicas')} of {wanted} sessions are ready")
+        await asyncio.sleep(0.1)
+
+
+async def made(kube: Kube, body: dict[str, Any]) -> float:
+    """Create an object and return the moment at which it was there."""
+    try:
+        await kube.create(body["kind"], NAMESPACE, body)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+    return time.monotonic()

@@ -1,0 +1,202 @@
+"""The operator with many sessions: ``python -m benchmarks.scale [--sessions 1000] [--json FILE]``.
+
+It needs a cluster by KUBECONFIG and kwok on PATH (docs/scale.md). Pods are simulated; API server, watches, the operator and all
+that it sends are real. Latencies are between answers of the API server to this program: they hold what kubectl would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.kwok import (
+    NAMESPACE,
+    OperatorProcess,
+    Watch,
+    cluster,
+    kubectl,
+    made,
+    pipeline,
+    ready_replicas,
+    session,
+)
+from benchmarks.rows import SCHEMA, Bar, Row, show
+from ringline_operator.kube import Kube
+
+IDLE_S = 30.0
+LOST_PODS = 10
+
+
+class Scale:
+    """One run; each step adds rows."""
+
+    def __init__(self, kube: Kube, operator: OperatorProcess, sessions: int, churn_s: float) -> None:
+        self._kube = kube
+        self._operator = operator
+        self._sessions = sessions
+        self._churn_s = churn_s
+        self.rows: list[Row] = []
+
+    async def run(self) -> None:
+        """Make, idle, restart, churn, claim."""
+        self._operator.start()
+        await self._fill()
+        await self._idle()
+        await self._restart()
+        await self._churn()
+        await self._claims()
+        self._memory("after all")
+
+    def _add(self, name: str, unit: str, *values: float, bar: Bar | None = None, note: str = "") -> None:
+        self.rows.append(Row(name, unit, values, bar, note))
+        print(f"  {name}: {', '.join(f'{value:.4g}' for value in sorted(values)[-3:])} {unit} {note}", file=sys.stderr)
+
+    def _memory(self, when: str) -> None:
+        figures = self._operator.figures()
+        limit = Bar(256, "operator ≤ 256 MiB", "max")
+        self._add(f"memory, {when}", "MB", figures["rss_mib"], bar=limit, note=f"peak {figures['peak_mib']:.0f}")
+
+    async def _fill(self) -> None:
+        await made(self._kube, pipeline("many", self._sessions))
+        seconds = await ready_replicas(self._kube, "many", self._sessions)
+        counts, cpu = await self._operator.requests(), self._operator.figures()["cpu_s"]
+        sent = sum(value for name, value in counts.items() if name.isupper())
+        self._add(f"{self._sessions} sessions, apply to all ready", "s", seconds, note=f"operator CPU {cpu:.1f} s")
+        self._add("requests for each session made", "1", sent / self._sessions)
+        looks = counts.get("count", 0)
+        self._add(
+            "one look at the pipeline", "ms", 1e3 * counts.get("sum", 0) / max(1, looks), note=f"{looks:.0f} looks"
+        )
+
+    async def _idle(self) -> None:
+        await asyncio.sleep(3)
+        before, cpu = await self._operator.requests(), self._operator.figures()["cpu_s"]
+        await asyncio.sleep(IDLE_S)
+        after = await self._operator.requests()
+        self._memory("idle")
+        news = {name: after[name] - before[name] for name in after if name.isupper()}
+        # What remains is the lease: one GET and one PUT in 4 seconds, however many sessions there are.
+        lease = news["PUT"]
+        extra = sum(news.values()) - 2 * lease
+        self._add("requests of idle sessions", "1", max(0, extra), bar=Bar(0, "idle sessions cost nothing", "max"),
+                  note=f"in {IDLE_S:.0f} s; the lease {2 * lease:.0f}")  # fmt: skip
+        self._add("CPU while idle", "%", 100 * (self._operator.figures()["cpu_s"] - cpu) / IDLE_S)
+
+    async def _restart(self) -> None:
+        self._operator.stop()
+        pods = kubectl("get", "pods", "-n", NAMESPACE, "-o", "name").split()[:LOST_PODS]
+        kubectl("delete", "-n", NAMESPACE, "--wait=true", *pods)
+        begun = time.monotonic()
+        self._operator.start()
+        lost = [name.removeprefix("pod/").rpartition("-")[0] for name in pods]
+        await self._again(lost)
+        bar = Bar(10, "1,000 sessions known, start to converged", "max")
+        self._add("start to converged", "s", time.monotonic() - begun, bar=bar,
+                  note=f"{len(lost)} pods had been lost meanwhile; the interpreter's start counts")  # fmt: skip
+        self._memory("after the restart")
+
+    async def _again(self, names: list[str]) -> None:
+        """Wait for the next attempt of these sessions to be ready."""
+        waiting = set(names)
+        while waiting:
+            for name in list(waiting):
+                status = (await self._kube.get("MediaSession", NAMESPACE, name)).get("status") or {}
+                if status.get("attempt") == 1 and status.get("phase") == "Running":
+                    waiting.discard(name)
+            await asyncio.sleep(0.05)
+
+    async def _churn(self) -> None:
+        """Twenty sessions a second are made beside those that are there; each tenth is deleted again."""
+        await made(self._kube, pipeline("churn", 0))
+        watch = Watch()
+        await watch.start()
+        await asyncio.sleep(1)
+        begun, created = time.monotonic(), {}
+        for index in range(round(20 * self._churn_s)):
+            await asyncio.sleep(max(0.0, begun + index / 20 - time.monotonic()))
+            created[f"churn-{index}"] = await made(self._kube, session(f"churn-{index}", "churn"))
+            if index % 10 == 9:
+                found = await self._kube.get("MediaSession", NAMESPACE, f"churn-{index - 9}")
+                await self._kube.delete("MediaSession", NAMESPACE, f"churn-{index - 9}", found["metadata"]["uid"])
+        await self._seen(created, watch.pods)
+        await watch.stop()
+        delays = [watch.pods[name] - moment for name, moment in created.items() if name in watch.pods]
+        self._add("creation to pod, 20 a second", "ms", *(max(0.0, 1e3 * delay) for delay in delays),
+                  bar=Bar(2000, "creation to pod ≤ 2 s", "p99"))  # fmt: skip
+
+    async def _seen(self, wanted: dict[str, float], seen: dict[str, float], timeout_s: float = 60) -> None:
+        end = time.monotonic() + timeout_s
+        while wanted.keys() - seen.keys() and time.monotonic() < end:  # noqa: ASYNC110  (a figure, not a service)
+            await asyncio.sleep(0.05)
+
+    async def _claims(self) -> None:
+        await made(self._kube, pipeline("pool", 60))
+        await ready_replicas(self._kube, "pool", 60)
+        watch = Watch()
+        await watch.start()
+        await asyncio.sleep(1)
+        for at_once, rounds in ((1, 20), (10, 5), (50, 2)):
+            delays: list[float] = []
+            for turn in range(rounds):
+                names = [f"claim-{at_once}-{turn}-{index}" for index in range(at_once)]
+                moments = await asyncio.gather(*(made(self._kube, session(name, "pool")) for name in names))
+                created = dict(zip(names, moments, strict=True))
+                await self._seen(created, watch.ready)
+                delays += [watch.ready[name] - moment for name, moment in created.items() if name in watch.ready]
+                await ready_replicas(self._kube, "pool", 60)
+            missing = at_once * rounds - len(delays)
+            self._add(f"claim to Ready, {at_once} at once", "ms", *(max(0.0, 1e3 * delay) for delay in delays),
+                      bar=Bar(500, "agent-sandbox: 64 ms p50, 500 ms p99", "p99"),
+                      note=f"{missing} not ready" if missing else "")  # fmt: skip
+        await watch.stop()
+
+
+async def measure(sessions: int, churn_s: float, log: Path) -> list[Row]:
+    """Run all steps on an empty namespace."""
+    async with cluster() as kube:
+        operator = OperatorProcess(log)
+        scale = Scale(kube, operator, sessions, churn_s)
+        try:
+            await scale.run()
+        finally:
+            operator.stop()
+        return scale.rows
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=1000)
+    parser.add_argument("--churn-seconds", type=float, default=25.0)
+    parser.add_argument("--json", metavar="FILE", help="write the report there")
+    parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "ringline-scale-operator.log")
+    chosen = parser.parse_args()
+    begun = time.monotonic()
+    rows = asyncio.run(measure(chosen.sessions, chosen.churn_seconds, chosen.log))
+    show("scale", rows, Console())
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "machine": machine.facts(),
+        "seconds": round(time.monotonic() - begun, 1),
+        "kubernetes": json.loads(subprocess.check_output(["kubectl", "version", "-o", "json"]))["serverVersion"][
+            "gitVersion"
+        ],
+        "benchmarks": [{"name": "scale", "sessions": chosen.sessions, "rows": [row.as_json() for row in rows]}],
+    }
+    if chosen.json:
+        Path(chosen.json).write_text(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
