@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ringline import Pipeline
+from ringline import Pipeline, RuntimeData
 from ringline.graph.handover import parameters_digest
 from ringline.names import TOKEN_FILE
 from tests.helpers.pod import TOKEN, Pod
@@ -194,6 +194,53 @@ async def test_a_pod_that_is_deleted_drains_first(start: Start) -> None:
         pod.terminate()
     assert [each.process.returncode for each in pod.containers.values()] == [0, 0, 0]
     assert {each.words["reason"] for each in pod.containers.values()} <= {"Shutdown", "Completed"}
+
+
+async def test_a_gateway_that_comes_back_knows_what_had_ended_in_order(start: Start) -> None:
+    pod = start(chain("t_upper", "t_many", b={"count": 200, "pause_s": 0.02}))
+    pod.until_ready()
+    async with client(pod.ingress_port, TALK, TOKEN) as talk:
+        await talk.send(RuntimeData.text("n"))
+        await talk.say(op="end")
+        assert pod.containers["a"].wait() == 0
+        pod.gateway.kill()
+        pod.gateway.wait()
+    pod.gateway.restart()
+    pod.until(lambda: pod.status().get("phase") in ("Running", "Succeeded"))
+    assert (pod.node("a")["state"], pod.node("a")["lastExit"]["reason"]) == ("Stopped", "Completed")
+    assert pod.containers["b"].wait() == 0
+    pod.until(lambda: pod.status()["phase"] == "Succeeded")
+
+
+async def test_a_session_that_had_failed_is_not_revived_by_the_next_gateway(start: Start) -> None:
+    pod = start(echoes())
+    pod.until_ready()
+    os.kill(pod.node_pid("b"), signal.SIGKILL)
+    pod.until(lambda: pod.status()["phase"] == "Failed")
+    pod.gateway.kill()
+    pod.gateway.wait()
+    pod.gateway.restart()
+    pod.until(lambda: pod.status().get("phase") == "Failed")
+    assert pod.status()["reason"] == "Killed"
+    pod.terminate()
+    assert (pod.gateway.process.returncode, pod.gateway.words["node"]) == (1, "b")
+
+
+async def test_a_client_hears_why_its_session_failed(start: Start) -> None:
+    pod = start(echoes())
+    pod.until_ready()
+    async with client(pod.ingress_port, TALK, TOKEN) as talk:
+        assert await talk.text("x") == "X"
+        os.kill(pod.node_pid("b"), signal.SIGKILL)
+        header, _ = await talk.until("error")
+    assert "Node 'b' exited with code 137" in header["error"]
+
+
+async def test_a_pod_that_is_deleted_while_it_starts_ends_at_once(start: Start) -> None:
+    pod = start(echoes())
+    pod.until((pod.directory / "gateway").exists)
+    pod.terminate()
+    assert all(each.process.returncode in (0, 143) for each in pod.containers.values())
 
 
 async def test_a_node_without_a_gateway_ends_itself_after_the_grace_period(start: Start) -> None:

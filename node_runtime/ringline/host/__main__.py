@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ringline.node.pod_probe import listen
     from ringline.node.pod_settings import STATUS_PORT, port
 
+    # Until the gateway has a handler of its own: process 1 does not die of a signal that it has none for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         listener = listen(port(os.environ, ENV_GATEWAY_PORT, STATUS_PORT))
     except (RinglineError, OSError) as error:

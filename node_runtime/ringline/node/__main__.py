@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def _pod() -> int:
     from ringline.node.pod_probe import listen
     from ringline.node.pod_settings import FIRST_PROBE_PORT, port
 
+    # Until the zygote has a handler of its own: process 1 does not die of a signal that it has none for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         listener = listen(port(os.environ, ENV_PROBE_PORT, FIRST_PROBE_PORT))
         from ringline.node.pod import run_pod
