@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ringline.data import VideoMetadata as VideoMetadata
     from ringline.data import load_audio_file as load_audio_file
     from ringline.data import save_audio_file as save_audio_file
+    from ringline.errors import AgentCrashed as AgentCrashed
+    from ringline.errors import AgentError as AgentError
     from ringline.errors import ArenaError as ArenaError
     from ringline.errors import ChannelFullError as ChannelFullError
     from ringline.errors import ControlError as ControlError
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from ringline.errors import NodeError as NodeError
     from ringline.errors import NodeInitError as NodeInitError
     from ringline.errors import NodeLoadError as NodeLoadError
+    from ringline.errors import PoolClosedError as PoolClosedError
+    from ringline.errors import PoolError as PoolError
+    from ringline.errors import PoolFullError as PoolFullError
     from ringline.errors import Problem as Problem
     from ringline.errors import ProcessCrashed as ProcessCrashed
     from ringline.errors import ProcessCrashError as ProcessCrashError
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
     from ringline.errors import ShmError as ShmError
     from ringline.errors import StateError as StateError
     from ringline.errors import StateFullError as StateFullError
+    from ringline.errors import StepExpired as StepExpired
+    from ringline.errors import StepTimeout as StepTimeout
     from ringline.errors import UnknownNodeTypeError as UnknownNodeTypeError
     from ringline.graph.pipeline import Pipeline as Pipeline
     from ringline.node.base import MultiprocessNode as MultiprocessNode
@@ -75,7 +82,8 @@ _HOMES = {
         "NodeConfigError", "NodeError", "NodeInitError", "NodeLoadError", "Problem", "ProcessCrashError",
         "ProcessCrashed", "ProcessSpawnError", "ResourceLimitError", "RingCorruptError", "RinglineError",
         "SessionClosedError", "SessionError", "SessionExistsError", "SettingsError", "ShmError",
-        "StateError", "StateFullError", "UnknownNodeTypeError",
+        "AgentCrashed", "AgentError", "PoolClosedError", "PoolError", "PoolFullError", "StateError", "StateFullError",
+        "StepExpired", "StepTimeout", "UnknownNodeTypeError",
     ),
     "ringline.graph.pipeline": ("Pipeline",),
     "ringline.node.base": ("MultiprocessNode", "SourceNode"),

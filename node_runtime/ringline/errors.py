@@ -31,6 +31,13 @@ A message says what was wrong, where, and what to do next, in one sentence or tw
     │   ├── StateError                 shared state can't be opened or used here
     │   │   └── StateFullError         shared state has no room for this value or key
     │   └── Fenced                     this process was declared dead and may no longer commit or read
+    ├── AgentError                     a step of an agent failed; `.agent_id`, `.worker_traceback`
+    │   ├── AgentCrashed               its worker's process ended in the step
+    │   ├── StepTimeout                the step ran longer than it may
+    │   └── StepExpired                the step's deadline passed before it began
+    ├── PoolError                      a pool of agents can't do that (unknown or double id, another loop, a forked child)
+    │   ├── PoolClosedError            the pool was closed
+    │   └── PoolFullError              too many steps wait already
     └── ControlError                   a control message is malformed, too large, or of another version
 """
 
@@ -210,6 +217,40 @@ class StateError(ShmError):
 
 class StateFullError(StateError):
     """Shared state has no room for this key or value; the text says which bound is reached and how to raise it."""
+
+
+class AgentError(RinglineError):
+    """A step of an agent failed. `worker_traceback` is the traceback in the process where the agent lives, or ""."""
+
+    def __init__(self, agent_id: str, message: str, worker_traceback: str = "") -> None:
+        self.agent_id = agent_id
+        self.worker_traceback = worker_traceback
+        text = f"agent '{agent_id}': {message}"
+        super().__init__(f"{text}\n{worker_traceback.rstrip()}" if worker_traceback else text)
+
+
+class AgentCrashed(AgentError):
+    """The process of an agent's worker ended while the step ran (it left, was killed, or died of a fault)."""
+
+
+class StepTimeout(AgentError, TimeoutError):
+    """A step ran longer than its time-out; its worker was killed, the worker's other agents go on."""
+
+
+class StepExpired(AgentError, TimeoutError):
+    """A step's deadline passed before the step began; it was not run."""
+
+
+class PoolError(RinglineError):
+    """A pool of agents can't do what was asked, in the state it is in or from where it was asked."""
+
+
+class PoolClosedError(PoolError):
+    """The pool was closed, or lost all its workers."""
+
+
+class PoolFullError(PoolError):
+    """More steps wait than `max_pending`: submit fewer, or `await` the steps."""
 
 
 class ControlError(RinglineError):

@@ -10,19 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ringline.agents.handle import SpawnedProcessHandle as SpawnedProcessHandle
+    from ringline.agents.named import IOThreadPool as IOThreadPool
+    from ringline.agents.named import ProcessBasedAgentPool as ProcessBasedAgentPool
+    from ringline.agents.pool import AgentPool as AgentPool
     from ringline.agents.spawn import spawn_process as spawn_process
     from ringline.agents.state import SharedState as SharedState
     from ringline.agents.state import Versioned as Versioned
+    from ringline.agents.steps import Step as Step
     from ringline.control.messages import Message as Message
     from ringline.control.messages import MessageType as MessageType
     from ringline.host.handle import SpawnConfig as SpawnConfig
 
 _HOME = {
+    "AgentPool": "ringline.agents.pool",
+    "IOThreadPool": "ringline.agents.named",
     "Message": "ringline.control.messages",
     "MessageType": "ringline.control.messages",
+    "ProcessBasedAgentPool": "ringline.agents.named",
     "SharedState": "ringline.agents.state",
     "SpawnConfig": "ringline.host.handle",
     "SpawnedProcessHandle": "ringline.agents.handle",
+    "Step": "ringline.agents.steps",
     "Versioned": "ringline.agents.state",
     "spawn_process": "ringline.agents.spawn",
 }

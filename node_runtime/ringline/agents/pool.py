@@ -1,0 +1,250 @@
+"""`AgentPool`: many agents on few processes or threads, for plain code (`submit`, futures) and for asyncio (`await step`).
+
+Applications use it; `backends` runs the agents. An agent is named by ``module:Class`` with JSON arguments, lives in one worker,
+and does one step after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from ringline.agents.auto import Choice, choose
+from ringline.agents.backends import Backend, Local, Remote
+from ringline.agents.fleet import Limits
+from ringline.agents.state import DEFAULT_BYTES, SharedState
+from ringline.agents.steps import Step
+from ringline.errors import PoolClosedError, PoolError, PoolFullError
+from ringline.host.threads import in_thread
+
+Executor = Literal["inline", "thread", "process", "hybrid", "auto"]
+EXECUTORS: Final = ("inline", "thread", "process", "hybrid", "auto")
+IO_THREADS: Final = 20
+"""Threads per worker of a hybrid pool, and of a thread pool: agents that wait for a database or a socket use no core."""
+_LONGEST_ID: Final = 150
+
+
+class AgentPool:
+    """A pool of agents. A context manager, plain or async; nothing is started before `start` (or ``with``).
+
+    `executor`: "inline" (here, in the caller's thread: breakpoints work), "thread", "process" (`workers` processes, one step
+    at a time each), "hybrid" (`workers` processes with `threads` threads each), "auto" (measures a few steps, chooses, and says
+    why in `choice`). `workers`: default one per core, at most 31. `max_tasks_per_worker`, `max_rss_mb`: a worker is renewed
+    after so many steps, or when it holds so much memory (0 = never). `memory_limit_mb`: one that holds more is killed. `max_pending`: steps that
+    may wait. `max_restarts`: how often a worker may die within ten minutes. `state_bytes`: room for shared state.
+    """
+
+    def __init__(
+        self,
+        executor: Executor = "auto",
+        *,
+        workers: int | None = None,
+        threads: int = IO_THREADS,
+        max_tasks_per_worker: int = 0,
+        max_rss_mb: float = 0,
+        memory_limit_mb: int | None = None,
+        max_pending: int = 100_000,
+        max_restarts: int = 20,
+        state_bytes: int = DEFAULT_BYTES,
+        paths: Iterable[str] = (),
+    ) -> None:
+        if executor not in EXECUTORS:
+            raise PoolError(f"executor '{executor}' is unknown; choose one of {', '.join(EXECUTORS)}")
+        cores = len(os.sched_getaffinity(0))
+        self.executor = executor
+        self.workers = min(31, workers if workers is not None else cores)
+        if self.workers < 1 or not 1 <= threads <= 64:
+            raise PoolError("a pool needs 1 to 31 workers and 1 to 64 threads")
+        self.choice: Choice | None = None
+        self.max_pending = max_pending
+        self._threads = threads
+        self._limits = (max_tasks_per_worker, int(max_rss_mb * (1 << 20)))
+        self._max_restarts, self._state_bytes, self._paths = max_restarts, state_bytes, tuple(map(str, paths))
+        self._options = {"memory_limit_mb": memory_limit_mb} if memory_limit_mb is not None else {}
+        self._backend: Backend | None = None
+        self._agents: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._pending = 0
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._state = "new"
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the workers and wait until they are ready. A pool is started once."""
+        self._check("new")
+        self._state = "open"
+        if self.executor != "auto":
+            self._backend = self._made(self.executor)
+        return self
+
+    def close(self) -> None:
+        """End the workers; what still waits fails with `PoolClosedError`. Idempotent."""
+        if os.getpid() != self._pid:
+            return  # the workers are the parent's
+        with self._lock:
+            self._state, before = "closed", self._state
+        if before == "open" and self._backend is not None:
+            self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await in_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await in_thread(self.close)
+
+    # -- agents ----------------------------------------------------------------------------------------------------
+
+    def add(self, agent_id: str, target: str, arguments: Mapping[str, Any] | None = None) -> Step:
+        """Add an agent: ``module:Class`` and the JSON arguments of its constructor. The future is done when it is made.
+
+        Steps may be submitted at once. Raises `PoolError` for an id that exists; the future, `AgentError` if it can't be made.
+        """
+        self._check("open")
+        if not agent_id or len(agent_id.encode()) > _LONGEST_ID:
+            raise PoolError(f"an agent's id is a text of 1 to {_LONGEST_ID} bytes, not '{agent_id[:20]}'")
+        with self._lock:
+            if agent_id in self._agents:
+                raise PoolError(f"the pool has an agent '{agent_id}' already; choose another id or remove that one")
+            self._agents[agent_id] = (target, dict(arguments or {}))
+        made = Step(agent_id, None)
+        if self._backend is None:
+            made.start()
+            made.answer(None)  # auto: made where the first step says
+        else:
+            self._backend.add(made, target, dict(arguments or {}))
+        return made
+
+    def remove(self, agent_id: str) -> None:
+        """Remove an agent; its steps that wait fail. Raises `PoolError` for an unknown id."""
+        self._check("open")
+        with self._lock:
+            if self._agents.pop(agent_id, None) is None:
+                raise self._unknown(agent_id)
+        if self._backend is not None:
+            self._backend.drop(agent_id)
+
+    def submit(
+        self,
+        agent_id: str,
+        observation: Any = None,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+        deadline: float | None = None,
+    ) -> Step:
+        """Have an agent do a step; the future gives its result.
+
+        `priority`: a higher one goes first. `timeout`: seconds that the step may run, else its worker is killed and the
+        future raises `StepTimeout` (only process and hybrid). `deadline`: seconds from now after which it is not begun any more (`StepExpired`).
+        The future raises `AgentError` with the worker's traceback. Raises `DataError`, `PoolError`, `PoolFullError`, `PoolClosedError`.
+        """
+        self._check("open")
+        if agent_id not in self._agents:
+            raise self._unknown(agent_id)
+        step = Step(agent_id, observation, priority, timeout, deadline)
+        if self._pending >= self.max_pending:
+            raise PoolFullError(f"{self._pending} steps wait already (max_pending); submit slower, or await the steps")
+        backend = self._backend or self._decided(agent_id, step)
+        with self._lock:
+            self._pending += 1
+        step.add_done_callback(self._answered)
+        backend.submit(step)
+        return step
+
+    async def step(self, agent_id: str, observation: Any = None, **options: Any) -> Any:
+        """Do a step and give its result; waits while too many are pending. The options are those of `submit`."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and loop is not self._loop:
+            raise PoolError("this pool belongs to another event loop; use pool.submit(), whose futures work anywhere")
+        while self._pending >= self.max_pending:  # noqa: ASYNC110  (answers come in other threads)
+            await asyncio.sleep(0.001)
+        return await asyncio.wrap_future(self.submit(agent_id, observation, **options))
+
+    def map(self, steps: Iterable[tuple[str, Any]], **options: Any) -> list[Any]:
+        """Do many steps, (agent id, observation) each, and give their results in order; raises the first error."""
+        return [step.result() for step in [self.submit(agent_id, seen, **options) for agent_id, seen in steps]]
+
+    # -- what it shows ---------------------------------------------------------------------------------------------
+
+    @property
+    def agents(self) -> list[str]:
+        """The ids of all agents."""
+        return list(self._agents)
+
+    @property
+    def state(self) -> SharedState:
+        """The state that all agents share."""
+        self._check("open")
+        if self._backend is None:
+            raise PoolError("an auto pool has its shared state from the first step on")
+        return self._backend.state
+
+    def statistics(self) -> dict[str, Any]:
+        """Count: workers, steps answered, restarts, agents restored or begun anew, pids, bytes per worker, steps waiting."""
+        self._check("open")
+        return {"pending": self._pending, **(self._backend.numbers() if self._backend is not None else {})}
+
+    # -- inner -----------------------------------------------------------------------------------------------------
+
+    def _made(self, executor: str) -> Backend:
+        backend: Backend
+        if executor in ("inline", "thread"):
+            backend = Local(self._threads if executor == "thread" else 0, self._state_bytes)
+        else:
+            limits = Limits(*self._limits, threads=self._threads if executor == "hybrid" else 1)
+            backend = Remote(
+                self.workers,
+                limits,
+                state_bytes=self._state_bytes,
+                max_restarts=self._max_restarts,
+                paths=self._paths,
+                options=self._options,
+            )
+        backend.start()
+        return backend
+
+    def _decided(self, agent_id: str, step: Step) -> Backend:
+        """Choose the executor by trying the step on a second agent of the same making."""
+        with self._lock:
+            if self._backend is None:
+                target, arguments = self._agents[agent_id]
+                self.choice = choose(target, arguments, step.blob, self.workers)
+                self._backend = self._made(self.choice.executor)
+                for each, (kind, values) in self._agents.items():
+                    self._backend.add(Step(each, None), kind, values)
+            return self._backend
+
+    def _answered(self, _: Any) -> None:
+        with self._lock:
+            self._pending -= 1
+
+    def _unknown(self, agent_id: str) -> PoolError:
+        return PoolError(f"the pool has no agent '{agent_id}'; add it first")
+
+    def _check(self, wanted: str) -> None:
+        if os.getpid() != self._pid:
+            raise PoolError("this pool belongs to the parent process; make a new one in a forked child")
+        if self._state == "closed":
+            raise PoolClosedError("the pool was closed")
+        if self._state != wanted:
+            raise PoolError(
+                "the pool was started already" if wanted == "new" else "the pool is not started; use `with`"
+            )

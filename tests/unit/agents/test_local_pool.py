@@ -1,0 +1,144 @@
+"""Pools in this process: inline, in threads, and chosen by measuring; and the pool of threads for input and output."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringline.agents import AgentPool, IOThreadPool
+from ringline.agents.auto import choose, judge
+from ringline.agents.ledger import Ledger
+from ringline.agents.values import pack
+from ringline.agents.wire import frame, unframe
+from ringline.errors import AgentError, DataError, PoolClosedError, PoolError, StepExpired
+
+HERE = "tests.integration.agents_code.pooled"
+
+
+def test_inline_runs_in_the_callers_thread() -> None:
+    with AgentPool("inline") as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        pool.add("b", f"{HERE}:Patient").result()
+        assert pool.submit("a", ["where"]).result()[1] == threading.current_thread().name
+        assert pool.submit("b", 0.001).result() == "waited"
+        with pytest.raises(AgentError, match="a bad mood"):
+            pool.submit("a", ["fail"]).result()
+        with pytest.raises(AgentError, match="no such agent today"):
+            pool.add("c", f"{HERE}:Broken").result()
+        assert pool.submit("a", ["believe", "x", 1]).result() == 1
+        assert (pool.state["x"], pool.agents, pool.statistics()["steps"]) == (1, ["a", "b", "c"], 4)
+        with pytest.raises(StepExpired):
+            pool.submit("a", ["where"], deadline=-1).result()
+    with pytest.raises(PoolClosedError):
+        pool.submit("a", ["where"])
+
+
+def test_threads_keep_the_order_of_each_agent_and_its_priorities() -> None:
+    with AgentPool("thread", threads=3) as pool:
+        for name in "abc":
+            pool.add(name, f"{HERE}:Counter")
+        assert pool.map(("abc"[number % 3], 1) for number in range(30)) == [number // 3 + 1 for number in range(30)]
+        pool.add("m", f"{HERE}:Moody")
+        telling = pool.submit("m", ["progress"])
+        low, high = pool.submit("m", ["echo", 1]), pool.submit("m", ["echo", 2], priority=1)
+        order: list[int] = []
+        low.add_done_callback(lambda _: order.append(1))
+        high.add_done_callback(lambda _: order.append(2))
+        while not telling.progress.fraction:
+            time.sleep(0.005)
+        pool.remove("a")
+        assert (low.result(), high.result()) == (["m", 1], ["m", 2])
+        assert order == [2, 1]
+        waiting = [pool.submit("m", ["sleep", 0.02]) for _ in range(20)]
+    assert isinstance(waiting[-1].exception(), PoolClosedError)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "cpu_share", "workers", "executor"),
+    [
+        (0.01, 0.99, 2, "process"),
+        (0.01, 0.7, 2, "hybrid"),
+        (0.01, 0.02, 2, "thread"),
+        (0.01, 0.99, 1, "thread"),
+        (0.00001, 0.99, 2, "inline"),
+    ],
+)
+def test_auto_chooses_by_time_and_share_of_the_processor_and_says_why(
+    step_s: float, cpu_share: float, workers: int, executor: str
+) -> None:
+    choice = judge(step_s, cpu_share, workers)
+    assert choice.executor == executor
+    assert f"{cpu_share:.0%} of it on the processor" in choice.why
+
+
+def test_auto_measures_an_agent_of_its_own() -> None:
+    assert choose(f"{HERE}:Moody", {}, pack(["sleep", 0.005]), 2).executor == "thread"
+    with AgentPool("auto", workers=1) as pool:
+        pool.add("a", f"{HERE}:Counter").result()
+        with pytest.raises(PoolError, match="from the first step on"):
+            pool.state["x"]
+        assert pool.submit("a", 1).result() == 1  # nothing was counted by the measuring
+        assert pool.choice is not None
+        assert pool.choice.executor in ("inline", "thread")
+
+
+@pytest.mark.parametrize("wrong", [{"executor": "magic"}, {"workers": 0}, {"threads": 0}, {"threads": 65}])
+def test_a_pool_that_can_not_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PoolError):
+        AgentPool(**wrong)
+
+
+def test_the_io_pool_queries_writes_in_batches_and_sends(tmp_path: Path) -> None:
+    sent: list[str] = []
+    file = tmp_path / "history.db"
+    with IOThreadPool(database=file, send=sent.append) as pool:
+        assert (pool.num_threads, pool.executor._max_workers) == (20, 20)
+        pool.query_database("create table step (agent text, energy real)").result()
+        pool.write_database("insert into step values (?, ?)", [(f"a{each}", each / 2) for each in range(100)]).result()
+        rows = [pool.query_database("select energy from step where agent = ?", [f"a{each}"]) for each in range(40)]
+        assert [row.result() for row in rows] == [[(each / 2,)] for each in range(40)]
+        pool.send_websocket("hello").result()
+        with pytest.raises(sqlite3.OperationalError):
+            pool.query_database("select nothing from nowhere").result()
+        assert pool.submit(max, 1, 2).result() == 2
+    assert sent == ["hello"]
+    with pytest.raises(PoolClosedError):
+        pool.submit(max, 1, 2)
+
+
+def test_an_io_pool_without_a_database_or_a_socket_says_so() -> None:
+    with IOThreadPool(2) as pool:
+        with pytest.raises(PoolError, match="has no database"):
+            pool.query_database("select 1").result()
+        with pytest.raises(PoolError, match="has no websocket"):
+            pool.send_websocket("x")
+
+
+def test_a_ledger_shows_who_is_in_which_step(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger", 2, create=True)
+    other = Ledger(tmp_path / "ledger", 2)
+    before = time.monotonic_ns()
+    other.begin(1, 0, 7)
+    other.begin(1, 3, 8)
+    assert ledger.running(0) == []
+    assert [note.step for note in ledger.running(1)] == [7, 8]
+    assert ledger.running(1)[0].began_ns >= before
+    other.end(1, 0)
+    assert [note.step for note in ledger.running(1)] == [8]
+    ledger.clear(1)
+    assert other.running(1) == []
+    ledger.close()
+    other.close()
+
+
+def test_batches_come_back_and_anything_else_is_refused() -> None:
+    header, blobs = unframe(frame({"epoch": 1, "orders": [["x"]]}, [b"ab", b"", b"c"]))
+    assert (header["epoch"], [bytes(blob) for blob in blobs]) == (1, [b"ab", b"", b"c"])
+    for bad in (b"", b"\x05\0\0\0nojso", b"\xff\xff\xff\xff"):
+        with pytest.raises(DataError):
+            unframe(bad)
