@@ -266,6 +266,7 @@ static PyObject *Arena_observe(PyObject *object, PyObject *value) {
     if ((seconds == -1.0 && PyErr_Occurred()) || !rl_usable(arena))
         return NULL;
     rl_node_words *words = rl_words(&arena->self);
+    seconds = seconds < 1e9 ? seconds : seconds >= 1e9 ? 1e9 : 0; /* infinity and NaN are no integers */
     uint64_t micros = seconds > 0 ? (uint64_t)(seconds * 1e6) : 0;
     uint32_t bucket = micros ? 64u - (uint32_t)__builtin_clzll(micros) : 0;
     rl_count(&words->bucket[bucket < RL_BUCKETS ? bucket : RL_BUCKETS - 1], 1);

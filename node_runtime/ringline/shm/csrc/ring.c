@@ -152,23 +152,26 @@ static rl_result clear_way(rl_self *self, uint32_t c) {
 
 /* ---- commit ---- */
 
-/* C0: which channels take this message now. */
-static rl_result choose(rl_self *self, rl_targets *targets, uint64_t *bits) {
-    *bits = 0;
-    if (rl_room(self, targets) == RL_FULL)
-        return RL_FULL;
+/* C0: which channels take this message now, and which refuse it as the newest (recorded once that is final). */
+static rl_result choose(rl_self *self, const rl_targets *targets, uint64_t *bits, uint64_t *refuse) {
+    *bits = *refuse = 0;
     for (uint32_t i = 0; i < targets->count; i++) {
         uint32_t c = targets->channel[i];
         if (targets->skip & bit(c))
             continue;
-        if (channel_of(self, c)->policy == RL_DROP_NEWEST && !rl_has_room(self, c)) {
-            targets->skip |= bit(c);
-            rl_count(&channel_of(self, c)->words->newest, 1);
-            continue;
-        }
-        *bits |= bit(c);
+        if (channel_of(self, c)->policy == RL_DROP_NEWEST && !rl_has_room(self, c))
+            *refuse |= bit(c);
+        else
+            *bits |= bit(c);
     }
     return *bits ? RL_OK : RL_DROPPED;
+}
+
+/* Not before: a commit that must copy, wait or be tried again would count the same message twice. */
+static void refuse_newest(rl_self *self, rl_targets *targets, uint64_t refuse) {
+    targets->skip |= refuse;
+    for (uint64_t left = refuse; left; left &= left - 1)
+        rl_count(&channel_of(self, (uint32_t)__builtin_ctzll(left))->words->newest, 1);
 }
 
 static void write_meta(rl_slot *slot, const uint8_t *meta, uint32_t length) {
@@ -214,14 +217,17 @@ static void publish(rl_self *self, uint64_t bits, const rl_message *message) {
 }
 
 rl_result rl_commit(rl_self *self, rl_targets *targets, rl_message *message, const uint8_t *meta, bool fresh) {
-    uint64_t bits;
+    uint64_t bits, refuse;
     uint32_t owner;
     rl_map *map = self->map;
     if (rl_load(&map->global->needs) & ~bit(self->node))
         rl_help_needy(self);
-    rl_result chosen = choose(self, targets, &bits);
-    if (chosen != RL_OK)
-        return chosen;
+    if (rl_room(self, targets) == RL_FULL)
+        return RL_FULL;
+    if (choose(self, targets, &bits, &refuse) == RL_DROPPED) {
+        refuse_newest(self, targets, refuse);
+        return RL_DROPPED;
+    }
     rl_block *entry = rl_block_at(map, message->block, &owner);
     if (!fresh && rl_load(&entry->refs) & bits)
         return RL_COPY_FIRST;
@@ -229,6 +235,7 @@ rl_result rl_commit(rl_self *self, rl_targets *targets, rl_message *message, con
     rl_result entered = enter(self);
     if (entered != RL_OK)
         return entered;
+    refuse_newest(self, targets, refuse);
     for (uint64_t left = bits; left; left &= left - 1) {
         uint32_t c = (uint32_t)__builtin_ctzll(left);
         if (clear_way(self, c) != RL_OK) {

@@ -171,8 +171,11 @@ static rl_sent await_block(WriterObject *writer, const rl_request *request, uint
     if (rl_alive(writer->arena))
         rl_set_need(writer->arena, false);
     *block = wait.block;
-    if (ready < 0)
+    if (ready < 0) { /* a signal handler raised just when a block had come free */
+        if (wait.block != RL_NONE && rl_alive(writer->arena))
+            rl_heap_discard(&writer->arena->self.heap, wait.block);
         return SEND_ERROR;
+    }
     return ready == 0 ? heap_error(writer) : SEND_DONE;
 }
 
@@ -330,7 +333,8 @@ static void settle_loan(LoanObject *loan, rl_sent sent) {
     } else if (sent == SEND_DROPPED) {
         loan->spent = true;
         rl_free_loan(loan);
-    }
+    } else
+        loan->spent = false; /* still the caller's */
 }
 
 int rl_check_size(WriterObject *writer, uint64_t bytes, uint64_t meta_bytes) {

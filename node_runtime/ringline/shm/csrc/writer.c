@@ -36,6 +36,10 @@ static bool arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *names, 
     unsigned long kind = PyLong_AsUnsignedLong(args[1]);
     if (kind == (unsigned long)-1 && PyErr_Occurred())
         return false;
+    if (kind > UINT32_MAX) {
+        PyErr_Format(PyExc_OverflowError, "kind %lu does not fit into 32 bits", kind);
+        return false;
+    }
     if (PyBytes_AsStringAndSize(args[2], &meta, &meta_length) < 0)
         return false;
     request->kind = (uint32_t)kind;
@@ -100,7 +104,10 @@ static PyObject *commit(PyObject *object, PyObject *const *args, Py_ssize_t narg
     request.wait = wait;
     if (request.loan->arena != writer->arena || request.loan->spent)
         return PyErr_Format(PyExc_ValueError, "this loan was committed or discarded already, or belongs to another arena");
-    return rl_check_size(writer, 0, request.meta_length) < 0 ? NULL : answer(rl_send(writer, &request));
+    if (rl_check_size(writer, 0, request.meta_length) < 0)
+        return NULL;
+    request.loan->spent = true; /* while this waits, no other thread may commit or discard it */
+    return answer(rl_send(writer, &request));
 }
 
 static PyObject *forward(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *names, bool wait) {
