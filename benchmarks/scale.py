@@ -1,6 +1,6 @@
 """The operator with many sessions: ``python -m benchmarks.scale [--sessions 1000] [--json FILE]``.
 
-It needs a cluster by KUBECONFIG and kwok on PATH (docs/scale.md). Pods are simulated; API server, watches, the operator and all
+It needs a cluster by KUBECONFIG (docs/scale.md). Pods are simulated; API server, watches, the operator and all
 that it sends are real. Latencies are between answers of the API server to this program: they hold what kubectl would see.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.kwok import (
+from benchmarks.rows import SCHEMA, Bar, Row, show
+from benchmarks.simulated import (
     NAMESPACE,
     OperatorProcess,
     Watch,
@@ -30,7 +31,6 @@ from benchmarks.kwok import (
     ready_replicas,
     session,
 )
-from benchmarks.rows import SCHEMA, Bar, Row, show
 from ringline_operator.kube import Kube
 
 IDLE_S = 30.0
@@ -95,7 +95,7 @@ class Scale:
     async def _restart(self) -> None:
         self._operator.stop()
         pods = kubectl("get", "pods", "-n", NAMESPACE, "-o", "name").split()[:LOST_PODS]
-        kubectl("delete", "-n", NAMESPACE, "--wait=true", *pods)
+        await asyncio.to_thread(kubectl, "delete", "-n", NAMESPACE, "--wait=true", *pods)
         begun = time.monotonic()
         self._operator.start()
         lost = [name.removeprefix("pod/").rpartition("-")[0] for name in pods]

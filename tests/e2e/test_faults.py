@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,17 @@ KILL = (
 """Signals every process of a container but PID 1, which is the zygote, and the program that says this."""
 
 
+OUT_OF_TIME = (
+    "import resource, time, urllib.request\n"
+    "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))\n"
+    "end = time.monotonic() + 60\n"
+    "while time.monotonic() < end:\n"
+    "    urllib.request.urlopen('http://127.0.0.1:9090/metrics', timeout=5).read()\n"
+)
+"""Makes the kernel kill process 1 of a container, which no signal from inside can do: it may use a second of CPU, and is
+kept busy."""
+
+
 def session_of(namespace: Namespace, pipeline: str, wanted: str = "Running") -> dict[str, Any] | None:
     found = namespace.list("mediasessions", f"ringline.dev/pipeline={pipeline}")
     return next((item for item in found if phase(item) == wanted), None)
@@ -28,7 +40,7 @@ def session_of(namespace: Namespace, pipeline: str, wanted: str = "Running") -> 
 def pipeline(namespace: Namespace, voice: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[str]:
     """The voice example with what the test's mark `session` adds, running."""
     body = copy.deepcopy(voice)
-    name = request.node.name.removeprefix("test_")[:30].rstrip("_").replace("_", "-")
+    name = request.function.__name__.removeprefix("test_")[:30].rstrip("_").replace("_", "-")
     body["metadata"]["name"] = name
     body["spec"]["session"] = {"restartPolicy": "Never", **getattr(request, "param", {})}
     namespace.apply(body)
@@ -108,3 +120,126 @@ def test_sessions_live_on_while_no_operator_runs(namespace: Namespace, operator:
     operator.wait(
         "the operator", lambda: [p for p in operator.list("pods") if condition(p, "Ready").get("status") == "True"]
     )
+
+
+def condition_reason(namespace: Namespace, pipeline: str, kind: str) -> str:
+    """The reason of a condition that is True of the pipeline's session, "" for none."""
+    found = (condition(item, kind) for item in namespace.list("mediasessions", f"ringline.dev/pipeline={pipeline}"))
+    return next((item["reason"] for item in found if item.get("status") == "True"), "")
+
+
+def test_a_killed_gateway_comes_back_and_the_session_goes_on(
+    namespace: Namespace, pipeline: str, report: dict[str, Any]
+) -> None:
+    pod = running_pod(namespace, pipeline)
+    begun = time.monotonic()
+    namespace.execute(pod, "gateway", "python", "-c", OUT_OF_TIME, check=False)
+
+    def again() -> dict[str, Any] | None:
+        body = namespace.get("pod", pod)
+        states = ((body or {}).get("status") or {}).get("initContainerStatuses", [])
+        gone_on = states and states[0]["restartCount"] == 1 and condition(body or {}, "Ready").get("status") == "True"
+        return session_of(namespace, pipeline) if gone_on else None
+
+    session = namespace.wait("the gateway's second life", again)
+    report["gateway killed to pod ready again"] = round(time.monotonic() - begun, 2)
+    assert session["status"]["podName"] == pod
+    assert session["status"]["attempt"] == 0
+
+
+def test_a_node_that_takes_too_much_memory_is_named_as_such(
+    namespace: Namespace, pipeline: str, report: dict[str, Any]
+) -> None:
+    pod = running_pod(namespace, pipeline)
+    eat = (
+        "import os; os.open; open('/proc/self/oom_score_adj','w').write('0'); b=[bytearray(1<<24) for _ in range(400)]"
+    )
+    begun = time.monotonic()
+    namespace.execute(pod, "node-asr", "python", "-c", eat, check=False)
+    failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
+    report["node out of memory to session failed"] = round(time.monotonic() - begun, 2)
+    exits = {node["name"]: node.get("lastExit", {}) for node in failed["status"]["nodes"]}
+    assert exits["asr"]["reason"] == "OOMKilled"
+
+
+def test_a_frozen_node_is_found_and_ends_its_session(
+    namespace: Namespace, pipeline: str, report: dict[str, Any]
+) -> None:
+    kill_node(namespace, running_pod(namespace, pipeline), "tts", "SIGSTOP")
+    begun = time.monotonic()
+
+    def noticed() -> bool:
+        return bool(condition_reason(namespace, pipeline, "Degraded"))
+
+    namespace.wait("the session to be degraded", noticed)
+    report["node frozen to degraded"] = round(time.monotonic() - begun, 2)
+    failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
+    report["node frozen to session failed"] = round(time.monotonic() - begun, 2)
+    assert "tts" in condition(failed, "Ready")["message"]
+
+
+@pytest.mark.parametrize("pipeline", [{"restartPolicy": "OnFailure"}], indirect=True)
+def test_an_evicted_pod_is_replaced(namespace: Namespace, pipeline: str, report: dict[str, Any]) -> None:
+    pod = running_pod(namespace, pipeline)
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
+    where = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
+    begun = time.monotonic()
+    namespace.run("create", "--raw", where, "-f", "-", text=json.dumps(body))
+
+    def again() -> dict[str, Any] | None:
+        session = session_of(namespace, pipeline)
+        return session if session and session["status"]["attempt"] == 1 else None
+
+    session = namespace.wait("the next attempt", again)
+    report["pod evicted to next attempt running"] = round(time.monotonic() - begun, 2)
+    assert session["status"]["podName"] != pod
+
+
+@pytest.mark.parametrize("absent", [False, True], ids=["with the operator", "without an operator"])
+def test_a_deleted_namespace_goes(
+    operator: Namespace, voice: dict[str, Any], report: dict[str, Any], *, absent: bool
+) -> None:
+    doomed = Namespace("e2e-doomed" + ("-alone" if absent else ""))
+    doomed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": doomed.name}})
+    doomed.apply(voice)
+    doomed.wait("a running session", lambda: session_of(doomed, "voice"))
+    if absent:
+        operator.run("scale", "deployment", "--all", "--replicas=0")
+        operator.wait("the operator to go", lambda: not operator.list("pods"))
+    begun = time.monotonic()
+    doomed.run("delete", "namespace", doomed.name, "--wait=true")
+    report[f"namespace deleted {'without' if absent else 'with'} the operator"] = round(time.monotonic() - begun, 2)
+    if absent:
+        operator.run("scale", "deployment", "--all", "--replicas=1")
+        operator.wait("the operator", lambda: present(operator))
+
+
+def present(operator: Namespace) -> list[dict[str, Any]]:
+    return [item for item in operator.list("pods") if condition(item, "Ready").get("status") == "True"]
+
+
+def test_of_two_operators_the_second_takes_over(
+    namespace: Namespace, operator: Namespace, pipeline: str, report: dict[str, Any]
+) -> None:
+    assert running_pod(namespace, pipeline)
+    operator.run("scale", "deployment", "--all", "--replicas=2")
+    operator.wait("two operators", lambda: len(present(operator)) == 2)
+
+    def holder() -> str:
+        leases = operator.list("leases")
+        return next((str(item["spec"].get("holderIdentity", "")) for item in leases), "")
+
+    first = operator.wait("a leader", holder)
+    leader = next(
+        item["metadata"]["name"] for item in operator.list("pods") if first.startswith(item["metadata"]["name"])
+    )
+    begun = time.monotonic()
+    operator.run("delete", "pod", leader, "--grace-period=0", "--force")
+    operator.wait("another leader", lambda: holder() not in ("", first))
+    report["leader killed to takeover"] = round(time.monotonic() - begun, 2)
+    namespace.run("scale", "mediapipeline", pipeline, "--replicas=2")
+    namespace.wait(
+        "the new leader to act",
+        lambda: len(namespace.list("pods", f"ringline.dev/pipeline={pipeline}")) == 2,
+    )
+    operator.run("scale", "deployment", "--all", "--replicas=1")

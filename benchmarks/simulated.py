@@ -1,7 +1,7 @@
 """A cluster for the scale benchmark: a simulated node beside the real one, and the operator as a process of its own.
 
-kwok plays the kubelet of the simulated node: its pods become Ready at once and cost nothing. Everything that is made here
-has the namespace's name in it and is taken away at the end.
+Its kubelet is played here (kwok 0.7 waits up to half a minute between its watches where etcd can't report progress): pods
+become Ready as soon as the real scheduler has placed them. Everything that is made is taken away at the end.
 """
 
 from __future__ import annotations
@@ -9,33 +9,32 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
-from ringline_operator.kube import ApiError, Kube
+from ringline_operator.kube import MERGE, ApiError, Kube
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMESPACE: Final = "e2e-scale"
-NODE: Final = "kwok-scale"
+NODE: Final = "kwok-ringline-scale"
 METRICS_PORT: Final = 19491
 NODE_OBJECT: Final = {
     "apiVersion": "v1",
     "kind": "Node",
     "metadata": {
         "name": NODE,
-        "annotations": {"kwok.x-k8s.io/node": "scale", "node.alpha.kubernetes.io/ttl": "0"},
-        "labels": {"kubernetes.io/hostname": NODE, "type": "kwok", "ringline.dev/scale": "true"},
+        "annotations": {"node.alpha.kubernetes.io/ttl": "0"},
+        "labels": {"kubernetes.io/hostname": NODE, "ringline.dev/scale": "true"},
     },
-    "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "scale", "effect": "NoSchedule"}]},
+    "spec": {"taints": [{"key": "ringline.dev/simulated", "value": "scale", "effect": "NoSchedule"}]},
     "status": {
         "allocatable": {"cpu": "1000", "memory": "10Ti", "pods": "5000"},
         "capacity": {"cpu": "1000", "memory": "10Ti", "pods": "5000"},
@@ -47,7 +46,7 @@ SPEC: Final[dict[str, Any]] = {
     "runtime": {"shmSize": "8Mi", "maxMessageSize": "256Ki", "channelCapacity": 8},
     "pod": {
         "nodeSelector": {"ringline.dev/scale": "true"},
-        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [{"key": "ringline.dev/simulated", "operator": "Exists", "effect": "NoSchedule"}],
     },
 }
 
@@ -81,32 +80,123 @@ def session(name: str, of: str) -> dict[str, Any]:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Kube]:
     """The simulated node, kwok and an empty namespace; yields a connection to the API server."""
-    program = shutil.which("kwok")
-    if program is None or not os.environ.get("KUBECONFIG"):
-        raise RuntimeError("the scale benchmark needs a cluster by KUBECONFIG and kwok on PATH; see docs/scale.md")
+    if not os.environ.get("KUBECONFIG"):
+        raise RuntimeError("the scale benchmark needs a cluster by KUBECONFIG; see docs/scale.md")
     info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
     assert info is not None, "KUBECONFIG names no cluster"
     kubectl("apply", "-f", str(ROOT / "charts" / "ringline" / "files" / "crds"), "--server-side")
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     kubectl("apply", "-f", "-", text=json.dumps(space))
     kubectl("apply", "-f", "-", text=json.dumps(NODE_OBJECT))
-    log = Path(tempfile.gettempdir(), "ringline-scale-kwok.log").open("wb")  # noqa: SIM115  (its life is the process's)
-    played = subprocess.Popen(  # noqa: ASYNC220  (nothing else runs yet)
-        [program, f"--kubeconfig={os.environ['KUBECONFIG']}", "--manage-all-nodes=false",
-         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=scale"],
-        # A watch that begins with a list needs a newer etcd than some clusters have; kwok then waits between its tries.
-        env={**os.environ, "KUBE_FEATURE_WatchListClient": "false"},
-        stdout=log, stderr=log,
-    )  # fmt: skip
+    kubelet = Kubelet(info)
     try:
         async with Kube(info) as kube:
+            await kubelet.start()
             yield kube
     finally:
-        kubectl("delete", "mediapipelines,mediasessions", "--all", "-n", NAMESPACE, "--wait=false", check=False)
-        kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=180s", check=False)
+        kubectl("delete", "mediapipelines,mediasessions,pods", "--all", "-n", NAMESPACE, "--wait=false", check=False)
+        kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        await kubelet.bury()
+        await kubelet.stop()
         kubectl("delete", "node", NODE, check=False)
-        played.terminate()
-        played.wait()
+
+
+class Kubelet:
+    """Plays the simulated node: its pods are Ready as soon as they are placed, and gone as soon as they are deleted."""
+
+    def __init__(self, info: kopf.ConnectionInfo) -> None:
+        self._kube = Kube(info)
+        self._started: set[str] = set()
+        self._ended: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._program: asyncio.subprocess.Process | None = None
+        self._hands = asyncio.Semaphore(8)
+
+    async def start(self) -> None:
+        """Become Ready, and go on being it."""
+        await self._kube.__aenter__()
+        await self._beat()
+        self._program = await asyncio.create_subprocess_exec(
+            "kubectl", "get", "pods", "-n", NAMESPACE, "--watch", "--output-watch-events", "-o", "json",
+            stdout=asyncio.subprocess.PIPE, limit=1 << 24,
+        )  # fmt: skip
+        self._tasks = {asyncio.create_task(self._follow()), asyncio.create_task(self._go_on())}
+
+    async def bury(self) -> None:
+        """Wait for the last pod to be gone."""
+        for _ in range(600):
+            if not kubectl("get", "pods", "-n", NAMESPACE, "-o", "name", check=False):
+                return
+            await asyncio.sleep(0.5)
+
+    async def stop(self) -> None:
+        """End."""
+        if self._program is not None:
+            self._program.kill()
+            await self._program.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._kube.__aexit__()
+
+    async def _beat(self) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": now}
+        body = {"status": {"conditions": [ready]}}
+        await self._kube.request("PATCH", f"/api/v1/nodes/{NODE}/status", body, content=MERGE)
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(10)
+            try:
+                await self._beat()
+            except ApiError as error:
+                print(f"  the simulated node could not report: {error}", file=sys.stderr)
+
+    async def _follow(self) -> None:
+        assert self._program is not None
+        assert self._program.stdout is not None
+        while line := await self._program.stdout.readline():
+            event = json.loads(line)
+            meta, spec = event["object"]["metadata"], event["object"]["spec"]
+            if event["type"] == "DELETED" or spec.get("nodeName") != NODE:
+                continue
+            if "deletionTimestamp" in meta and meta["uid"] not in self._ended:
+                self._ended.add(meta["uid"])
+                self._do("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{meta['name']}", {"gracePeriodSeconds": 0})
+            elif meta["uid"] not in self._started:
+                self._started.add(meta["uid"])
+                address = f"10.99.{len(self._started) // 250 % 250}.{len(self._started) % 250}"
+                body = {"status": running(spec, address)}
+                self._do("PATCH", f"/api/v1/namespaces/{NAMESPACE}/pods/{meta['name']}/status", body)
+
+    def _do(self, method: str, where: str, body: dict[str, Any]) -> None:
+        task = asyncio.create_task(self._send(method, where, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, method: str, where: str, body: dict[str, Any]) -> None:
+        async with self._hands:
+            try:
+                await self._kube.request(
+                    method, where, body, content=MERGE if method == "PATCH" else "application/json"
+                )
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    print(f"  {method} {where}: {error}", file=sys.stderr)
+
+
+def running(spec: dict[str, Any], address: str) -> dict[str, Any]:
+    """The status of a pod in which everything runs."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    common = {"image": "simulated", "imageID": "", "ready": True, "restartCount": 0, "started": True}
+    states = {
+        key: [{"name": item["name"], "state": {"running": {"startedAt": now}}, **common} for item in spec.get(of, ())]
+        for key, of in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers"))
+    }
+    kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds]
+    return {"phase": "Running", "podIP": address, "startTime": now, "conditions": conditions, **states}
 
 
 class OperatorProcess:
