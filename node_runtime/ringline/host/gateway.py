@@ -119,8 +119,8 @@ class Gateway(Supervisor):
         self._enter("Succeeded")
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure is not None or self.state in ("stopping", "closed"):
-            return
+        if self._failure is not None or self.state in ("draining", "ended", "stopping", "closed"):
+            return  # who waits for a session that is being ended hears of it as an error; it is none
         self._words = self._words or self._last_words(error)
         self.reason = str(self._words["reason"])
         self._enter("Failed")
