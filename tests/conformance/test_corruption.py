@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ringline.errors import Fenced, RingCorruptError, ShmError
+from ringline.errors import ChannelFullError, Fenced, RingCorruptError, ShmError
 from ringline.graph.layout import CHANNEL_WORDS_BYTES, SLOT_BYTES, offsets
 from tests.conformance.conftest import MakeScene
 from tests.conformance.scene import Scene, channel, drain, put
@@ -114,6 +114,18 @@ def test_a_forged_gate_ends_its_node(make_scene: MakeScene, gate: int, error: ty
     poke(scene, offsets(scene.layout).node_words + 64 + 640, gate)
     with pytest.raises(error):
         put(scene.writer("a"), "x")
+
+
+def test_a_gate_that_stays_closed_stops_no_try_and_no_timed_send(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("a"))
+    writer, gate = scene.writer("a"), offsets(scene.layout).node_words + 64 + 640
+    poke(scene, gate, 1 << 32 | 2)
+    assert writer.try_send(b"x", 0, b"", 0) is None
+    assert scene.host.wait(0) is False
+    with pytest.raises(ChannelFullError, match="reclaiming what a dead node held"):
+        writer.send(b"x", 0, b"", 0, timeout_s=0.01)
+    poke(scene, gate, 1 << 32)
+    assert (writer.try_send(b"x", 0, b"", 0), drain(scene.reader("a"))) == (True, ["x"])
 
 
 def test_a_reader_of_another_epoch_is_fenced(make_scene: MakeScene) -> None:

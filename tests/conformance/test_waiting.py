@@ -229,6 +229,42 @@ def test_waiting_for_room_ignores_input(make_scene: MakeScene) -> None:
     assert scene.writer("out").try_send(b"2", 0, b"", 0) is True
 
 
+def test_a_writer_that_waits_for_input_is_not_woken_by_room(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("there"), channel("back", "node", "@host"))
+    scene.reader("back")
+    put(scene.writer("there"), "x")
+    assert scene.host.arm() is False
+    assert drain(scene.reader("there")) == ["x"]
+    assert not readable(scene.host)
+    put(scene.writer("back"), "y")
+    assert readable(scene.host, 5)
+    scene.host.disarm()
+
+
+def test_a_try_that_finds_no_room_is_woken_although_the_loop_was_armed_before(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("there", capacity=1), channel("back", "node", "@host"))
+    scene.reader("back")
+    assert scene.host.arm() is False
+    put(scene.writer("there"), "1")
+    assert scene.writer("there").try_send(b"2", 0, b"", 0) is None
+    assert drain(scene.reader("there")) == ["1"]
+    assert readable(scene.host, 5)
+    scene.host.disarm()
+    assert scene.writer("there").try_send(b"2", 0, b"", 0) is True
+
+
+def test_one_ring_covers_every_message_of_one_sleep(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("a", capacity=9))
+    arena, reader = scene.arena("node"), scene.reader("a")
+    for sleep in (1, 2):
+        assert arena.arm() is False
+        for i in range(5):
+            put(scene.writer("a"), str(i))
+        assert (readable(arena, 5), scene.channel_stats("a").wakeups) == (True, sleep)
+        arena.disarm()
+        assert len(drain(reader)) == 5
+
+
 def test_wake_reaches_an_event_loop(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
     scene.host.arm()

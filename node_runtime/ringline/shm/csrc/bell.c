@@ -51,6 +51,7 @@ int rl_bell_fd(rl_map *map, uint32_t node) {
 void rl_ring_always(rl_map *map, uint32_t node) {
     rl_word32 *bell = &map->node[node].words->bell;
     uint32_t before = atomic_fetch_add_explicit(bell, RL_BELL_STEP, SEQ);
+    map->rung[node] = before + RL_BELL_STEP;
     rl_futex_wake(bell);
     if (before & RL_POLL) {
         int fd = rl_bell_fd(map, node);
@@ -64,13 +65,17 @@ void rl_ring_all(rl_map *map) {
         rl_ring_always(map, n);
 }
 
-/* W1 [SEQ: before the rechecks of W2; partner B1]. Several threads may wait: a flag stays while one of them does. */
+/* W1 [SEQ: before the rechecks of W2; partner B1]: sets the flags and moves the sequence (see rl_ring). Several threads may wait: a flag stays while one of them does. */
 uint32_t rl_bell_arm(rl_self *self, uint32_t flags) {
     self->input_waiters += (flags & RL_INPUT) != 0;
     self->space_waiters += (flags & RL_SPACE) != 0;
     self->poll_waiters += (flags & RL_POLL) != 0;
     rl_note_cpu(self);
-    uint32_t value = atomic_fetch_or_explicit(&rl_words(self)->bell, flags, SEQ) | flags;
+    rl_word32 *bell = &rl_words(self)->bell;
+    uint32_t before = atomic_load_explicit(bell, RLX), value;
+    do
+        value = (before + RL_BELL_STEP) | flags;
+    while (!atomic_compare_exchange_weak_explicit(bell, &before, value, SEQ, RLX));
     FAILPOINT(FP_W1);
     return value;
 }

@@ -125,10 +125,13 @@ int rl_futex_wait(rl_word32 *word, uint32_t value, uint64_t timeout_ns);
 void rl_futex_wake(rl_word32 *word);
 uint64_t rl_now(void);
 
-/* B1 [SEQ load, after the SEQ store or RMW of C5, N3 or R1; partner W1]: true if somebody was woken. */
+/* B1 [SEQ load, after the SEQ store or RMW of C5, N3 or R1; partner W1]: true if somebody was woken.
+ * W1 moves the sequence too. So a bell that still has the value at which this process left it was rung by us, wholly, after
+ * the last W1, and its W4 is yet to come: the recheck that follows W4 sees what we have just stored. One system call for
+ * one sleep then, however many messages it covers. */
 static inline bool rl_ring(rl_map *map, uint32_t node, uint32_t flag) {
     uint32_t value = atomic_load_explicit(&map->node[node].words->bell, SEQ);
-    if (__builtin_expect((value & flag) == 0, 1))
+    if (__builtin_expect((value & flag) == 0 || value == map->rung[node], 1))
         return false;
     rl_ring_always(map, node);
     return true;

@@ -66,6 +66,7 @@ typedef struct rl_map {
     rl_node node[RL_MAX_NODES];
     rl_channel channel[RL_MAX_CHANNELS];
     char directory[1024];
+    uint32_t rung[RL_MAX_NODES]; /* the value at which this process left each bell: see rl_ring */
     unsigned generation; /* of this process; a forked child has the next one */
     int users;
     struct rl_map *next;

@@ -88,6 +88,7 @@ int rl_block_until(rl_wait *wait, uint64_t deadline);
 int rl_wait_for_gate(ArenaObject *arena);
 bool rl_deadline(PyObject *timeout_s, uint64_t *deadline); /* None = never */
 void rl_set_need(ArenaObject *arena, bool on);
+bool rl_want_space(ArenaObject *arena);
 
 PyObject *Arena_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
 PyObject *Arena_wake(PyObject *self, PyObject *unused);

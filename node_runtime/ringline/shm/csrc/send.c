@@ -103,7 +103,7 @@ static rl_sent one_wait(WriterObject *writer, rl_targets *targets, const rl_requ
     start_blocked(writer, targets->full);
     if (!request->wait) { /* the caller keeps the time, and says give_up() */
         writer->waiting = true;
-        return SEND_WOULD_BLOCK;
+        return rl_want_space(arena) ? SEND_DONE : SEND_WOULD_BLOCK; /* armed just now: look once more */
     }
     uint64_t now = rl_now(), expiry = first_expiry(writer, targets->full);
     if (now >= expiry && !arena->host) {
@@ -157,6 +157,18 @@ static rl_sent heap_error(WriterObject *writer) {
     return SEND_ERROR;
 }
 
+/* The host repairs a dead neighbour's channel. It rings every bell when it is done, so a try_ call need not wait here. */
+static rl_sent await_gate(WriterObject *writer, const rl_request *request) {
+    if (!request->wait) {
+        writer->waiting = true;
+        return SEND_WOULD_BLOCK;
+    }
+    if (rl_now() < request->deadline)
+        return rl_wait_for_gate(writer->arena) < 0 ? SEND_ERROR : SEND_DONE;
+    PyErr_SetString(rl_exceptions.full, "Buffer at capacity (backpressure active): the host is reclaiming what a dead node held; try again");
+    return SEND_ERROR;
+}
+
 static rl_sent drop_for_heap(WriterObject *writer) {
     for (uint32_t i = 0; i < writer->targets.count; i++)
         rl_count(&channel_of(writer, writer->targets.channel[i])->words->heap_full, 1);
@@ -186,8 +198,9 @@ rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t byte
         if (made == RL_OK)
             return SEND_DONE;
         if (made == RL_GATE) {
-            if (rl_wait_for_gate(writer->arena) < 0)
-                return SEND_ERROR;
+            rl_sent opened = await_gate(writer, request);
+            if (opened != SEND_DONE)
+                return opened;
             continue;
         }
         if (made != RL_NO_BLOCK) {
@@ -200,6 +213,8 @@ rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t byte
             writer->waiting = true;
             writer->waiting_bytes = bytes;
             rl_set_need(writer->arena, true);
+            if (rl_want_space(writer->arena))
+                continue;
             return SEND_WOULD_BLOCK;
         }
         rl_sent waited = await_block(writer, request, bytes, block);
@@ -221,6 +236,8 @@ void rl_free_loan(LoanObject *loan) {
 
 bool rl_writer_has_room(WriterObject *writer) {
     rl_self *self = &writer->arena->self;
+    if (rl_gate_state(self) == RL_GATE)
+        return false;
     if (writer->waiting_bytes) {
         uint32_t block = rl_heap_loan(&self->heap, writer->waiting_bytes);
         if (block == RL_NONE)
@@ -293,7 +310,7 @@ static rl_sent try_commit(WriterObject *writer, const rl_request *request, outgo
         if (result == RL_FULL)
             next = await_room(writer, &out->targets, request);
         else if (result == RL_GATE)
-            next = rl_wait_for_gate(arena) < 0 ? SEND_ERROR : SEND_DONE;
+            next = await_gate(writer, request);
         else if (result == RL_COPY_FIRST)
             next = copy_in(writer, request, out, request->data);
         else {

@@ -62,6 +62,23 @@ static bool writers_ready(ArenaObject *arena) {
     return ready;
 }
 
+/* Without it, every message that a neighbour takes would wake us for nothing. */
+static bool wants_space(ArenaObject *arena) {
+    for (WriterObject *writer = arena->writers; writer; writer = writer->next)
+        if (writer->waiting)
+            return true;
+    return false;
+}
+
+/* A try_ call found no room while an event loop is armed for input alone: true if this made it wait for room as well. */
+bool rl_want_space(ArenaObject *arena) {
+    if (!arena->armed || arena->armed & RL_SPACE)
+        return false;
+    rl_bell_arm(&arena->self, RL_SPACE);
+    arena->armed |= RL_SPACE;
+    return true;
+}
+
 /* What is not a message: fenced, woken, flushed, room for a writer that waits. */
 static bool called(ArenaObject *arena) {
     rl_self *self = &arena->self;
@@ -208,6 +225,7 @@ int rl_block_until(rl_wait *wait, uint64_t deadline) {
     return ready;
 }
 
+/* The host holds our gate, usually for a fraction of a millisecond. */
 int rl_wait_for_gate(ArenaObject *arena) {
     rl_word32 *low = (rl_word32 *)&rl_words(&arena->self)->gate; /* little-endian: the state */
     rl_pin(arena);
@@ -228,7 +246,7 @@ PyObject *Arena_wait(PyObject *object, PyObject *const *args, Py_ssize_t nargs, 
         return PyErr_Format(PyExc_TypeError, "wait takes one argument at most: timeout_s");
     if (!rl_usable(arena) || !rl_deadline(given ? args[0] : NULL, &deadline))
         return NULL;
-    rl_wait wait = {.arena = arena, .flags = RL_INPUT | RL_SPACE, .ready = anything_ready, .watch = watch_everything};
+    rl_wait wait = {.arena = arena, .flags = RL_INPUT | (wants_space(arena) ? RL_SPACE : 0), .ready = anything_ready, .watch = watch_everything};
     int ready = rl_block_until(&wait, deadline);
     return ready < 0 ? NULL : PyBool_FromLong(ready);
 }
@@ -253,7 +271,8 @@ PyObject *Arena_arm(PyObject *object, PyObject *const *args, Py_ssize_t nargs, P
     if (inputs < 0 || !rl_usable(arena))
         return NULL;
     rl_wait wait = {.arena = arena};
-    uint32_t added = (RL_SPACE | RL_POLL | (inputs ? RL_INPUT : 0)) & ~arena->armed;
+    uint32_t wanted = RL_POLL | (inputs ? RL_INPUT : RL_SPACE) | (wants_space(arena) ? RL_SPACE : 0);
+    uint32_t added = wanted & ~arena->armed;
     rl_bell_arm(&arena->self, added);
     rl_help_needy(&arena->self);
     bool ready = inputs ? anything_ready(&wait) : called(arena);

@@ -64,7 +64,7 @@ typedef struct {
 typedef struct {
     RL_LINE rl_word gate;
     RL_LINE rl_word life;
-    RL_LINE rl_word32 bell; /* flags: node n. sequence: whoever rings. */
+    RL_LINE rl_word32 bell; /* flags: node n. sequence: whoever rings, and node n when it sets flags */
     rl_word32 cpu;          /* hint: where node n last ran + 1; decides whether spinning can pay. Changes rarely. */
     RL_LINE rl_word flush;  /* flush generation, by the host */
     RL_LINE rl_word busy_since;
