@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 
 from ringline_operator.credentials import credentials
+from ringline_operator.kube import PAGE
 from ringline_operator.operator import Operator
 from ringline_operator.settings import operator_settings
 from ringline_operator.views import LABEL_SESSION
@@ -32,6 +33,9 @@ async def begin(settings: kopf.OperatorSettings, **_: Any) -> None:
     # Each watch asks at most this often while the API server fails, and never gives up.
     settings.networking.error_backoffs = (1, 2, 4, 8, 10, 10)
     settings.watching.label_selectors["pods"] = LABEL_SESSION
+    # A pod is 100 kB of dictionaries: neither a list of a thousand nor the last event of each is to be held at once.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = 0.1
     settings.scanning.disabled = True
     settings.execution.max_workers = 1
 

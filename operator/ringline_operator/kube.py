@@ -22,7 +22,8 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=10, sock_connect=5)
 """An API server that does not answer within this is one that fails; a leader's lease outlives one such request."""
 FAILING_PAUSE_S: Final = 0.25
 LONGEST_RETRY_AFTER_S: Final = 30.0
-PAGE: Final = 500
+PAGE: Final = 100
+"""Objects in one answer to a list."""
 FOLDERS: Final = {
     "MediaPipeline": f"/apis/{API_VERSION}/namespaces/{{}}/mediapipelines",
     "MediaSession": f"/apis/{API_VERSION}/namespaces/{{}}/mediasessions",
