@@ -116,6 +116,10 @@ def test_one_that_ends_its_worker_fails_alone_and_the_others_go_on(order: str) -
         numbers = pool.statistics()
         assert (numbers["restarts"], numbers["restored"], numbers["anew"]) == (1, 5, 1)
         assert pool.submit("bad", ["echo", 1]).result() == ["bad", 1]
+        dying, following = pool.submit(names[0], "die"), [pool.submit(names[0], 1) for _ in range(3)]
+        with pytest.raises(AgentCrashed):
+            dying.result()
+        assert [each.result() for each in following] == [4, 5, 6]
 
 
 def test_a_worker_killed_from_outside_answers_each_step_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -362,6 +362,9 @@ class Fleet:
             agent = self.agents.get(step.agent_id)
             if agent is not None:
                 agent.flying -= 1
+                for each in agent.waiting:  # nothing of the agent may land any more that would let them follow
+                    heapq.heappush(worker.ready, each)
+                agent.waiting.clear()
             if number not in guilty:
                 heapq.heappush(worker.ready, (step.rank, step))
             elif len(guilty) > 1:
