@@ -170,6 +170,7 @@ async def measure(sessions: int, churn_s: float, log: Path) -> list[Row]:
             await scale.run()
         finally:
             operator.stop()
+            show("scale", scale.rows, Console())
         return scale.rows
 
 
@@ -183,7 +184,6 @@ def main() -> int:
     chosen = parser.parse_args()
     begun = time.monotonic()
     rows = asyncio.run(measure(chosen.sessions, chosen.churn_seconds, chosen.log))
-    show("scale", rows, Console())
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": machine.facts(),
