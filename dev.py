@@ -332,7 +332,8 @@ def install(wanted: set[str]) -> None:
         return
     wanted |= present
     extras = ",".join(sorted(wanted - GROUPS))
-    pip = [python(), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--retries", "2"]
+    pip = [python(), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "off"]
+    pip += ["--retries", "2"]
     pip += ["-c", "constraints.txt"]
     # The build tools are installed first and used as they are: locked like the rest, and a later change of the C code
     # compiles without the network.

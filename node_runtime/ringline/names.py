@@ -33,7 +33,7 @@ CONTROL_SOCKET: Final = "control"
 # Only in a pod, where host and nodes are containers around one session directory.
 GATEWAY_SOCKET: Final = "gateway"
 """Zygotes report to the gateway here, and `drain` asks it to end the session."""
-TOKEN_FILE: Final = "token"
+TOKEN_FILE: Final = "token"  # noqa: S105  (a file's name, not a secret)
 STARTS_FILE: Final = "starts"
 """How often this session's gateway has started."""
 PARAMETERS_FILE: Final = "parameters.json"
