@@ -91,9 +91,15 @@ class Runner:
             sys.stderr.write(f"{error}\n")
             code = exits.FENCED
         except BaseException as error:
-            self._failed(error)
-            code = exits.ERROR
+            code = self._ended_by(error)
         return self._leave(code)
+
+    def _ended_by(self, error: BaseException) -> int:
+        ordered = signals.ordered_code()
+        if ordered is not None:
+            return ordered
+        self._failed(error)
+        return exits.ERROR
 
     # In order of life.
 

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ringline.node.commands import Terminated
 
@@ -17,11 +17,27 @@ NUDGE: Final = signal.SIGURG
 
 
 _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, NUDGE)
+_ordered: list[int] = []
+
+
+def ordered_code() -> int | None:
+    """Return the exit code with which this process was told to end, or None.
+
+    The order is an exception that may break into anything, an import of native code too, which then fails in a way of
+    its own: whoever catches that asks here what really happened.
+    """
+    return _ordered[-1] if _ordered else None
+
+
+def _end(code: int) -> NoReturn:
+    _ordered.append(code)
+    raise Terminated(code)
 
 
 @contextmanager
 def installed(may_break_in: Callable[[], bool]) -> Iterator[None]:
     """Have the handlers for a while, in a process that is not a node's own (a test, an inline session)."""
+    _ordered.clear()
     before = [(number, signal.getsignal(number)) for number in _HANDLED]
     install(may_break_in)
     try:
@@ -36,11 +52,11 @@ def install(may_break_in: Callable[[], bool]) -> None:
 
     def terminate(_signal: int, _frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: the cleanup is not to be interrupted
-        raise Terminated(128 + signal.SIGTERM)
+        _end(128 + signal.SIGTERM)
 
     def nudge(_signal: int, _frame: Any) -> None:
         if may_break_in():
-            raise Terminated(0)
+            _end(0)
 
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the host, which ends its nodes
