@@ -17,7 +17,7 @@ from typing import Any, Final
 from ringline import names as agreed
 from ringline.control.link import ControlLink
 from ringline.control.messages import Message, MessageType
-from ringline.errors import Fenced, NodeError
+from ringline.errors import Fenced, NodeConfigError, NodeError, UnknownNodeTypeError
 from ringline.graph.layout import ChannelPlan
 from ringline.graph.nodeconfig import NodeConfig, NodePlan
 from ringline.node import exits, logs, signals
@@ -156,10 +156,13 @@ class Runner:
         self._link.send(Message(MessageType.DONE, {"reason": "end_of_stream"}))
 
     def _failed(self, error: BaseException) -> None:
-        """Tell the host and the log what the author's code raised."""
+        """Tell the host and the log what the author's code raised; a mistake in the manifest needs no traceback."""
         phase, self._phase = self._phase, "failed"
         failure = describe(error)
-        traceback.print_exception(error)
+        if isinstance(error, UnknownNodeTypeError | NodeConfigError):
+            sys.stderr.write(f"{failure.error}\n")
+        else:
+            traceback.print_exception(error)
         reason = type(error).__name__ if isinstance(error, NodeError) else "Error"
         self._link.send(Message(MessageType.ERROR, failure.payload(reason, phase)))
         self._progress("failed", 0.0, failure.error)
