@@ -94,7 +94,10 @@ class ControlLink:
             return
         self._closing = True
         self.wake()
-        thread.join(2 * LAST_WORDS_S)
+        try:
+            thread.join(2 * LAST_WORDS_S)
+        except RuntimeError:
+            return  # an order to end broke into its start: a daemon, if it runs at all, it ends with the process
         if not thread.is_alive():
             os.close(self._bell)
             self._bell = -1

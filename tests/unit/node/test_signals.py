@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from pathlib import Path
 
 import pytest
 
+from ringline.control.link import ControlLink
 from ringline.node import signals
 from ringline.node.commands import Terminated
 
@@ -37,3 +40,18 @@ def test_a_new_life_begins_without_orders() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     with signals.installed(lambda: True):
         assert signals.ordered_code() is None
+
+
+def test_a_link_whose_start_was_broken_into_is_closed_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_thread: threading.Thread) -> None:
+        raise Terminated(0)
+
+    link = ControlLink(tmp_path / "control", "token", "a", 1, on_command=lambda _: None, on_tick=lambda: 1.0)
+    monkeypatch.setattr(threading.Thread, "start", broken)
+    with pytest.raises(Terminated):
+        link.start()
+    link.close()
+    link.close()
+    os.close(link._bell)
