@@ -18,6 +18,7 @@ from ringline.cli.client import connect as cli_connect
 from ringline.cli.client import feed_input, read_output
 from ringline.cli.feeds import Feed
 from ringline.cli.media import open_writer
+from ringline.cli.reach import Address
 from ringline.data.codec import encode
 from ringline.errors import SessionError
 from tests.helpers.pod import TOKEN, Pod
@@ -199,9 +200,8 @@ async def test_a_flood_of_wrong_tokens_is_answered_with_429(pod: Pod) -> None:
     assert statuses[-1] == 429
 
 
-async def test_the_command_line_sends_and_receives(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RINGLINE_INGRESS_TOKEN", TOKEN)
-    url = f"ws://127.0.0.1:{pod.ingress_port}"
+async def test_the_command_line_sends_and_receives(pod: Pod, tmp_path: Path) -> None:
+    url = Address(url=f"ws://127.0.0.1:{pod.ingress_port}", token=TOKEN)
     said, heard = tmp_path / "said.txt", tmp_path / "heard.txt"
     said.write_text("one\ntwo\nthree\n")
     writer = open_writer(str(heard))
@@ -219,16 +219,13 @@ async def test_the_command_line_sends_and_receives(pod: Pod, tmp_path: Path, mon
     ("token", "name", "text"),
     [("", "in", "set RINGLINE_INGRESS_TOKEN"), ("wrong", "in", "bearer token"), (TOKEN, "none", "no input 'none'")],
 )
-async def test_the_command_line_says_why_it_is_refused(
-    pod: Pod, monkeypatch: pytest.MonkeyPatch, token: str, name: str, text: str
-) -> None:
-    monkeypatch.setenv("RINGLINE_INGRESS_TOKEN", token)
+async def test_the_command_line_says_why_it_is_refused(pod: Pod, token: str, name: str, text: str) -> None:
     with pytest.raises(SessionError, match=text):
-        async with cli_connect(f"ws://127.0.0.1:{pod.ingress_port}", input=name):
+        async with cli_connect(Address(url=f"ws://127.0.0.1:{pod.ingress_port}", token=token), input=name):
             pass
 
 
 async def test_the_command_line_says_when_nobody_is_there(pod: Pod) -> None:
     with pytest.raises(SessionError, match=r"no session answers at ws://127\.0\.0\.1:1"):
-        async with cli_connect("ws://127.0.0.1:1", input="in"):
+        async with cli_connect(Address(url="ws://127.0.0.1:1"), input="in"):
             pass

@@ -1,10 +1,9 @@
-"""The client's side of the ingress: what `ringline send` and `recv` say to a session that runs on this machine."""
+"""The client's side of the ingress: what `ringline send`, `recv` and `run --session` say to a session."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -12,11 +11,10 @@ from ringline import errors
 from ringline.cli.feeds import Feed
 from ringline.cli.interrupts import Interrupts
 from ringline.cli.media import Writer
+from ringline.cli.reach import Address, local_sessions, socket_of
 from ringline.data import RuntimeData
 from ringline.errors import DataError, RinglineError, SessionError
 from ringline.host import framing
-from ringline.host.directory import base_directory
-from ringline.host.ingress import INGRESS_SOCKET
 from ringline.names import MAX_MESSAGE_BYTES
 
 
@@ -69,23 +67,22 @@ def error_of(header: dict[str, Any]) -> RinglineError:
 
 
 @contextlib.asynccontextmanager
-async def connect(session: str, **ends: str) -> AsyncIterator[Speaking]:
-    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of a session: an id, or a ``ws://`` URL.
+async def connect(address: Address, **ends: str) -> AsyncIterator[Speaking]:
+    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of a session.
 
     Raises `SessionError` if no such session runs there, or it refuses.
     """
-    if "://" in session:
+    if address.url:
         from ringline.cli.remote import connect_url
 
-        async with connect_url(session, **ends) as remote:
+        async with connect_url(address, **ends) as remote:
             yield remote
         return
-    folder = base_directory(os.environ)
     try:
-        reader, writer = await asyncio.open_unix_connection(folder / session / INGRESS_SOCKET)
+        reader, writer = await asyncio.open_unix_connection(socket_of(address.session))
     except (FileNotFoundError, ConnectionRefusedError):
-        running = ", ".join(sorted(path.parent.name for path in folder.glob(f"*/{INGRESS_SOCKET}"))) or "none"
-        raise SessionError(f"no session {session!r} takes data here (those that do: {running})") from None
+        running = ", ".join(local_sessions()) or "none"
+        raise SessionError(f"no session {address.session!r} takes data here (those that do: {running})") from None
     connection = Connection(reader, writer)
     try:
         await connection.say({"op": "open", **ends})
@@ -95,9 +92,9 @@ async def connect(session: str, **ends: str) -> AsyncIterator[Speaking]:
         writer.close()
 
 
-async def feed_input(session: str, feed: Feed, *, end: bool, realtime: bool, block_ms: float) -> int:
+async def feed_input(address: Address, feed: Feed, *, end: bool, realtime: bool, block_ms: float) -> int:
     """Feed a file into an input; return how many messages the session took. Raises what the session refuses with."""
-    async with connect(session, input=feed.name) as connection, _Input(connection, end=end) as target:
+    async with connect(address, input=feed.name) as connection, _Input(connection, end=end) as target:
         await feed.run(target, realtime=realtime, block_ms=block_ms)
         header, _ = await target.answer
     return int(header.get("messages", 0))
@@ -129,11 +126,17 @@ class _Input:
             await self._connection.say({"op": self._last})
 
 
-async def read_output(session: str, name: str, writer: Writer, count: int | None) -> int:
+async def heard(connection: Speaking) -> AsyncIterator[RuntimeData]:
+    """Yield an output's messages until it ends. Raises the session's error."""
+    while (frame := await connection.hear())[0]["op"] != "end":
+        yield framing.message(*frame)
+
+
+async def read_output(address: Address, name: str, writer: Writer, count: int | None) -> int:
     """Write an output's messages until it ends, `count` have come, or Ctrl-C; return how many came."""
     received = 0
     with Interrupts(lambda: None) as interrupts:
-        async with connect(session, output=name) as connection:
+        async with connect(address, output=name) as connection:
             while count is None or received < count:
                 frame = await _next_frame(connection, interrupts)
                 if frame is None or frame[0]["op"] == "end":

@@ -1,4 +1,4 @@
-"""`ringline recv`: write what comes out of an output of a running session, here or in a pod."""
+"""`ringline recv`: write what comes out of an output of a running session, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ from typing import Annotated
 
 import typer
 
-from ringline.cli.complete import session_ids
 from ringline.cli.console import counted
-from ringline.cli.places import one_place
+from ringline.cli.places import ContextOption, NamespaceOption, SessionOption, UrlOption, place
 
 NAME = "recv"
 EXAMPLES = (
     "ringline recv --session voice-7 speaker --output answer.wav",
     "ringline recv --session chat text",
-    "ringline recv --url ws://127.0.0.1:9443 speaker --output answer.wav",
+    "ringline recv --session call-4711 --namespace team-a speaker --output answer.wav",
+    "ringline recv --url ws://10.124.0.7:9443 speaker --output answer.wav",
 )
 
 
 def command(
     name: Annotated[str, typer.Argument(metavar="OUTPUT", help="The session output's name.")],
-    session: Annotated[
-        str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
-    ] = "",
-    url: Annotated[
-        str,
-        typer.Option("--url", metavar="URL", help="A session in a pod: ws://HOST:9443; token: RINGLINE_INGRESS_TOKEN."),
-    ] = "",
+    *,
+    session: SessionOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    url: UrlOption = "",
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - prints text and JSON.")
     ] = "-",
     count: Annotated[
-        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after so many messages.")
+        int | None, typer.Option("--count", "-c", metavar="N", min=1, help="End after so many messages.")
     ] = None,
 ) -> None:
     """Write what comes out of an output from now on, until it ends or Ctrl-C."""
@@ -39,10 +37,17 @@ def command(
 
     from ringline.cli.client import read_output
     from ringline.cli.media import open_writer
+    from ringline.cli.reach import reached
 
+    where = place(session, namespace, context, url)
     writer = open_writer(file)
+
+    async def receive() -> int:
+        async with reached(where) as address:
+            return await read_output(address, name, writer, count)
+
     try:
-        received = asyncio.run(read_output(one_place(session, url), name, writer, count))
+        received = asyncio.run(receive())
     finally:
         writer.close()
     typer.echo(f"{counted(received, 'message')} received from {name}", err=True)

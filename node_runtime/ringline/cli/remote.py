@@ -1,13 +1,12 @@
-"""The client's side of a pod's WebSocket ingress: what `ringline send` and `recv` say with ``--url``.
+"""The client's side of a pod's WebSocket ingress: what `client` says to a session on a cluster.
 
-The frames are those of the local ingress, one in each WebSocket message. The token comes from the environment, so that it
-stands in no process list.
+The frames are those of the local ingress, one in each WebSocket message. The token comes from the environment or the
+session's Secret, so that it stands in no process list.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from ringline.cli.client import error_of
+from ringline.cli.reach import Address
 from ringline.data import RuntimeData
 from ringline.errors import SessionError
 from ringline.host import framing
@@ -65,18 +65,17 @@ def _ended(error: ConnectionClosed) -> SessionError:
 
 
 @contextlib.asynccontextmanager
-async def connect_url(url: str, **ends: str) -> AsyncIterator[RemoteConnection]:
-    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of the session at ``ws://host:port``.
+async def connect_url(address: Address, **ends: str) -> AsyncIterator[RemoteConnection]:
+    """Open an input (``input="microphone"``) or an output (``output="speaker"``) of the session at the address's URL.
 
     Raises `SessionError` if nobody answers there, or the gateway refuses.
     """
     ((kind, name),) = ends.items()
-    token = os.environ.get(ENV_INGRESS_TOKEN, "")
+    url, token = address.url, address.token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    address = f"{url.rstrip('/')}/v1/{kind}s/{quote(name, safe='')}"
     try:
         socket = await dial(
-            address,
+            f"{url.rstrip('/')}/v1/{kind}s/{quote(name, safe='')}",
             additional_headers=headers,
             subprotocols=[Subprotocol("ringline.v1")],
             max_size=MAX_MESSAGE_BYTES + framing.MAX_HEADER_BYTES + _HEAD,

@@ -1,4 +1,7 @@
-"""`ringline run`: run a manifest on this machine, feed and record its ends, show what happens."""
+"""`ringline run`: run a manifest on this machine, feed and record its ends, show what happens.
+
+With `--session` no manifest is run: the ends of a session that runs already, here or on a cluster, are fed and recorded.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ringline.cli.manifests import (
     parse_overrides,
     settings_for,
 )
+from ringline.cli.places import ContextOption, NamespaceOption, Place, SessionOption, UrlOption, place
 from ringline.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -31,7 +35,12 @@ NAME = "run"
 EXAMPLES = (
     "ringline run voice.yaml --input microphone=question.wav --output speaker=answer.wav --timeline",
     "ringline run video.yaml --duration 10 --json",
+    "ringline run --session call-4711 --namespace team-a --input microphone=question.wav --output speaker=answer.wav",
 )
+FOR_SESSIONS = {
+    "inputs", "outputs", "session", "namespace", "context", "url", "duration", "realtime", "block_ms", "as_json",
+}  # fmt: skip
+"""The parameters that have a meaning with --session; all others are about a session of our own."""
 
 
 class Executor(StrEnum):
@@ -49,7 +58,10 @@ class RestartChoice(StrEnum):
     ALWAYS = "always"
 
 
-ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The pipeline's file.", show_default=False)]
+ManifestArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="MANIFEST", help="The pipeline's file; none with --session or --url.", show_default=False),
+]
 InputOption = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", metavar="NAME=FILE", help="Feed a file (or -) into a session input, then end it."),
@@ -58,7 +70,7 @@ OutputOption = Annotated[
     list[str] | None,
     typer.Option("--output", "-o", metavar="NAME=FILE", help="Write a session output to a file (or -)."),
 ]
-SessionOption = Annotated[
+IdOption = Annotated[
     str | None,
     typer.Option("--session-id", metavar="ID", help="The session's id; else the pipeline's name and a number."),
 ]
@@ -89,14 +101,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines, the 
 
 
 def command(
-    manifest: ManifestArgument,
+    ctx: typer.Context,
+    manifest: ManifestArgument = None,
     *,
     pipeline: PipelineOption = None,
     inputs: InputOption = None,
     outputs: OutputOption = None,
+    session: SessionOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    url: UrlOption = "",
     override: SetOption = None,
     config: ConfigOption = None,
-    session_id: SessionOption = None,
+    session_id: IdOption = None,
     restart: RestartOption = RestartChoice.NEVER,
     duration: DurationOption = None,
     realtime: RealtimeOption = False,
@@ -110,7 +127,16 @@ def command(
     """Run a pipeline here, each node in a process of its own. Ctrl-C ends it cleanly, a second one at once.
 
     Exit code 0 when the pipeline ended, after --duration or the first Ctrl-C; 1 when it failed, with the reason.
+
+    With --session (or --url) no pipeline is started: the inputs of that session are fed and ended, its outputs written.
     """
+    files = parse_files(inputs, "--input"), parse_files(outputs, "--output")
+    if session or url or namespace or context:
+        refuse_foreign(ctx)
+        where = place(session, namespace, context, url)
+        raise typer.Exit(call_session(where, *files, duration, as_json=as_json, realtime=realtime, block_ms=block_ms))
+    if manifest is None:
+        raise typer.BadParameter("give the pipeline's file, or --session NAME", param_hint="MANIFEST")
     from ringline.cli.moments import tapped_ports, with_taps
     from ringline.cli.running import RunOptions
     from ringline.graph.local import check_paths
@@ -128,8 +154,8 @@ def command(
         pipeline=document,
         settings=settings,
         session_id=session_id or f"{document.metadata.name}-{os.getpid()}",
-        inputs=parse_files(inputs, "--input"),
-        outputs=parse_files(outputs, "--output"),
+        inputs=files[0],
+        outputs=files[1],
         taps=taps,
         timeline=timeline,
         duration_s=duration,
@@ -141,6 +167,44 @@ def command(
         block_ms=block_ms,
     )
     raise typer.Exit(run_options(options, as_json=as_json)["exit_code"])
+
+
+def refuse_foreign(ctx: typer.Context) -> None:
+    """With --session, refuse what says something about a session of our own. Raises `typer.BadParameter`."""
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        source = ctx.get_parameter_source(name)
+        if name not in FOR_SESSIONS and source is not None and source.name == "COMMANDLINE":
+            spelling = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
+            raise typer.BadParameter(f"{spelling} has no meaning for a session that runs already (--session, --url)")
+
+
+def call_session(
+    where: Place,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+    duration: float | None,
+    *,
+    as_json: bool,
+    realtime: bool,
+    block_ms: float,
+) -> int:
+    """Feed and record a session that runs already; return the exit code."""
+    import asyncio
+
+    from ringline.cli.calling import CallOptions, call
+    from ringline.cli.views import JsonView, PlainView
+
+    if not inputs and not outputs:
+        raise typer.BadParameter("nothing to do: give --input NAME=FILE, --output NAME=FILE or both")
+    view = JsonView() if as_json else PlainView()
+    options = CallOptions(where, inputs, outputs, duration, realtime, block_ms)
+    try:
+        summary = asyncio.run(call(options, view))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # Ctrl-C came twice
+    view.summary(summary)
+    return summary["exit_code"]
 
 
 def parse_files(options: Sequence[str] | None, flag: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`ringline send`: feed a file into an input of a running session, here or in a pod."""
+"""`ringline send`: feed a file into an input of a running session, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from ringline.cli.complete import session_ids
 from ringline.cli.console import counted
-from ringline.cli.places import one_place
+from ringline.cli.places import ContextOption, NamespaceOption, SessionOption, UrlOption, place
 
 NAME = "send"
 EXAMPLES = (
     "ringline send --session voice-7 microphone question.wav",
     "echo hello | ringline send --session chat text -",
-    "ringline send --url ws://127.0.0.1:9443 microphone question.wav",
+    "ringline send --session call-4711 --namespace team-a microphone question.wav",
+    "ringline send --url ws://10.124.0.7:9443 microphone question.wav",
 )
 
 
@@ -22,13 +22,10 @@ def command(
     name: Annotated[str, typer.Argument(metavar="INPUT", help="The session input's name.")],
     file: Annotated[str, typer.Argument(metavar="FILE", help="What to send; - reads stdin.")],
     *,
-    session: Annotated[
-        str, typer.Option("--session", "-s", metavar="ID", help="The session's id.", autocompletion=session_ids)
-    ] = "",
-    url: Annotated[
-        str,
-        typer.Option("--url", metavar="URL", help="A session in a pod: ws://HOST:9443; token: RINGLINE_INGRESS_TOKEN."),
-    ] = "",
+    session: SessionOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    url: UrlOption = "",
     end: Annotated[bool, typer.Option("--end", help="End the input's stream afterwards.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Send at the media's own pace.")] = False,
     block_ms: Annotated[
@@ -40,7 +37,13 @@ def command(
 
     from ringline.cli.client import feed_input
     from ringline.cli.feeds import Feed
+    from ringline.cli.reach import reached
 
+    where = place(session, namespace, context, url)
     feed = Feed(name, file, "any")
-    sent = asyncio.run(feed_input(one_place(session, url), feed, end=end, realtime=realtime, block_ms=block_ms))
-    typer.echo(f"{counted(sent, 'message')} sent to {name}", err=True)
+
+    async def send() -> int:
+        async with reached(where) as address:
+            return await feed_input(address, feed, end=end, realtime=realtime, block_ms=block_ms)
+
+    typer.echo(f"{counted(asyncio.run(send()), 'message')} sent to {name}", err=True)

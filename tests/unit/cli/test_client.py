@@ -14,6 +14,7 @@ import pytest
 from ringline.cli.client import connect, feed_input, read_output
 from ringline.cli.feeds import Feed
 from ringline.cli.media import open_writer
+from ringline.cli.reach import Address
 from ringline.data import RuntimeData
 from ringline.errors import DataError, MessageTooLargeError, SessionError
 from ringline.host.ingress import Ingress
@@ -50,7 +51,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def feed(world: World, *lines: str, end: bool = False) -> int:
-    return await feed_input("call", world.text(*lines), end=end, realtime=False, block_ms=20)
+    return await feed_input(Address(session="call"), world.text(*lines), end=end, realtime=False, block_ms=20)
 
 
 async def test_a_file_is_sent_and_counted(world: World) -> None:
@@ -79,7 +80,7 @@ async def test_a_message_that_is_too_large_for_the_ingress_is_refused(world: Wor
 
 async def test_a_session_that_is_not_there_is_told_with_those_that_are(world: World) -> None:
     with pytest.raises(SessionError, match=r"no session 'other' takes data here \(those that do: call\)"):
-        await feed_input("other", world.text("x"), end=False, realtime=False, block_ms=20)
+        await feed_input(Address(session="other"), world.text("x"), end=False, realtime=False, block_ms=20)
 
 
 async def test_a_socket_that_nobody_serves_is_a_session_that_is_not_there(world: World) -> None:
@@ -87,12 +88,12 @@ async def test_a_socket_that_nobody_serves_is_a_session_that_is_not_there(world:
     folder.mkdir()
     (folder / "ingress").touch()
     with pytest.raises(SessionError, match="no session 'dead'"):
-        async with connect("dead", input="chat"):
+        async with connect(Address(session="dead"), input="chat"):
             pass
 
 
 async def test_an_output_is_written_until_its_end(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    reading = asyncio.create_task(read_output("call", "words", open_writer("-"), None))
+    reading = asyncio.create_task(read_output(Address(session="call"), "words", open_writer("-"), None))
     await until(lambda: world.outlets.get("words")._listeners)
     for item in (RuntimeData.text("one"), RuntimeData.json({"n": 2}), None):
         world.session.outputs["words"].put_nowait(item)
@@ -103,7 +104,7 @@ async def test_an_output_is_written_until_its_end(world: World, capsys: pytest.C
 async def test_a_count_is_enough(world: World) -> None:
     path = world.folder / "out.jsonl"
     writer = open_writer(str(path))
-    reading = asyncio.create_task(read_output("call", "words", writer, 2))
+    reading = asyncio.create_task(read_output(Address(session="call"), "words", writer, 2))
     await until(lambda: world.outlets.get("words")._listeners)
     for number in range(5):
         world.session.outputs["words"].put_nowait(RuntimeData.text(str(number)))
@@ -115,7 +116,7 @@ async def test_a_count_is_enough(world: World) -> None:
 async def test_ctrl_c_ends_reading_and_keeps_what_came(world: World) -> None:
     path = world.folder / "out.txt"
     writer = open_writer(str(path))
-    reading = asyncio.create_task(read_output("call", "words", writer, None))
+    reading = asyncio.create_task(read_output(Address(session="call"), "words", writer, None))
     await until(lambda: world.outlets.get("words")._listeners)
     world.session.outputs["words"].put_nowait(RuntimeData.text("one"))
     await until(path.exists)
@@ -133,7 +134,7 @@ async def test_a_session_that_goes_away_is_an_error_not_an_end(tmp_path: Path, m
     session = FakeSession()
     async with Outlets(session, ["words"]) as outlets:
         async with Ingress(session, outlets, directory, inputs=(), max_message_bytes=100):
-            reading = asyncio.create_task(read_output("call", "words", open_writer("-"), None))
+            reading = asyncio.create_task(read_output(Address(session="call"), "words", open_writer("-"), None))
             await until(lambda: outlets.get("words")._listeners)
         with pytest.raises(SessionError, match="the session ended"):
             await reading
