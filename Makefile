@@ -1,6 +1,6 @@
 # Short names for the commands of dev.py, which do the work and need no make.
 .DEFAULT_GOAL := help
-.PHONY: help voice test lint bench format generate lock clean
+.PHONY: help voice test lint bench soak format generate lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ lint: ## style, types and layers only
 
 bench: ## measure, beside the peers
 	python3 dev.py bench
+
+soak: ## half an hour of media and faults; writes docs/soak.md
+	python3 dev.py soak
 
 format: ## let ruff format and repair what it can
 	.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .

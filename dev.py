@@ -4,6 +4,7 @@
     python3 dev.py test      every check: style, types, layers, all tests
     python3 dev.py lint      the checks without the tests
     python3 dev.py bench     the benchmarks (about six minutes; further words go to them, as in `bench hop --quick`)
+    python3 dev.py soak      half an hour of media and faults, its report as docs/soak.md (`soak --minutes 1` for less)
     python3 dev.py generate  rewrite the generated files (catalogue, reference, settings, commands)
     python3 dev.py lock      write the versions that .venv has to constraints.txt
 
@@ -127,6 +128,12 @@ def bench(arguments: list[str]) -> int:
     return call([python(), "-m", "benchmarks", *arguments])
 
 
+def soak(arguments: list[str]) -> int:
+    """Soak a session with faults, and write the report to docs/soak.md."""
+    prepare("test", "all")
+    return call([python(), "-m", "benchmarks.soak", "--page", "docs/soak.md", *arguments])
+
+
 def generate(_: list[str]) -> int:
     """Rewrite what is generated from the code; the tests fail when it is out of date."""
     prepare("test", "all", "dev")
@@ -157,7 +164,15 @@ def lock(_: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"voice": voice, "test": test, "lint": lint, "bench": bench, "generate": generate, "lock": lock}
+COMMANDS = {
+    "voice": voice,
+    "test": test,
+    "lint": lint,
+    "bench": bench,
+    "soak": soak,
+    "generate": generate,
+    "lock": lock,
+}
 
 
 # ---------------------------------------------------------------- this machine
