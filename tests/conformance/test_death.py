@@ -17,6 +17,7 @@ from ringline.shm import Arena, host_alive, reclaim_dead
 from ringline.shm.locks import LockHold, hold_zygote_lock, zygote_alive
 from tests.conformance.conftest import MakeScene
 from tests.conformance.scene import Scene, blocks_in_use, channel, drain, layout_of, put
+from tests.helpers.freeze import freeze
 
 ACTOR = Path(__file__).with_name("actor.py")
 Spawn = Callable[[Scene, str], subprocess.Popen[str]]
@@ -64,7 +65,7 @@ def test_a_stopped_node_is_alive(make_scene: MakeScene, spawn: Spawn) -> None:
     scene = through(make_scene)
     process = spawn(scene, "attached")
     said(process)
-    process.send_signal(signal.SIGSTOP)
+    freeze(process.pid)
     assert scene.host.reclaim("node", keep_queue=False) is False
     kill(process)
     assert scene.host.reclaim("node", keep_queue=False) is True
@@ -168,7 +169,7 @@ def test_a_stopped_writer_is_fenced_killed_and_reclaimed(make_scene: MakeScene, 
     scene = through(make_scene, capacity=64)
     process = spawn(scene, "send_forever")
     said(process)
-    process.send_signal(signal.SIGSTOP)
+    freeze(process.pid)
     scene.host.fence("node")
     kill(process)
     assert scene.host.reclaim("node", keep_queue=True)

@@ -21,10 +21,12 @@ def short(**changes: Any) -> RuntimeConfig:
         "channel_capacity": 16,
         "init_timeout_secs": 60.0,
         "cleanup_grace_period_secs": 2.0,
-        "health_check_interval": 0.2,
-        "health_check_timeout": 0.3,
     }
     return RuntimeConfig(**(values | changes))
+
+
+WATCHFUL: dict[str, Any] = {"health_check_interval": 0.2, "health_check_timeout": 1.0}
+"""For tests of nodes that do not answer. All others keep the defaults: a node may be slow where many tests run at once."""
 
 
 def make(*types: str, configs: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Session:

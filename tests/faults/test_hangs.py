@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 
 import pytest
 
 from ringline import Pipeline, ProcessCrashed
-from tests.faults.scenes import gone, idle, make, nothing_left, of, pids_of, printed, started, until
+from tests.faults.scenes import WATCHFUL, gone, idle, make, nothing_left, of, pids_of, printed, started, until
+from tests.helpers.freeze import freeze, frozen
 
 
 async def test_a_stopped_node_is_unhealthy_and_killed() -> None:
-    session = await started(make("does_as_told", "does_as_told"))
+    session = await started(make("does_as_told", "does_as_told", **WATCHFUL))
     await session.send("a", "x")
     await session.receive("b")
     pids = await pids_of(session)
     await idle(session, "b")
-    os.kill(pids["b"], signal.SIGSTOP)
+    freeze(pids["b"])
     with pytest.raises(ProcessCrashed) as caught:
         await session.receive("b")
     assert (caught.value.node_id, caught.value.reason) == ("b", "Unhealthy")
@@ -29,7 +28,7 @@ async def test_a_stopped_node_is_unhealthy_and_killed() -> None:
 
 
 async def test_a_node_that_holds_the_gil_is_stalled_and_leaves_its_stack() -> None:
-    session = await started(make("does_as_told"))
+    session = await started(make("does_as_told", **WATCHFUL))
     await session.send("a", "x")
     await session.receive("a")
     await session.send("a", "hold")
@@ -43,7 +42,7 @@ async def test_a_node_that_holds_the_gil_is_stalled_and_leaves_its_stack() -> No
 
 
 async def test_a_blocked_event_loop_is_a_stall_that_the_node_reports_itself() -> None:
-    session = await started(make("does_as_told", stall_timeout_secs=0.5))
+    session = await started(make("does_as_told", stall_timeout_secs=1.5))
     await session.send("a", "x")
     await session.receive("a")
     await session.send("a", "block")
@@ -59,10 +58,9 @@ async def test_a_blocked_event_loop_is_a_stall_that_the_node_reports_itself() ->
 async def test_a_short_stop_is_survived() -> None:
     session = await started(make("does_as_told", health_check_interval=60.0))
     pid = (await pids_of(session))["a"]
-    os.kill(pid, signal.SIGSTOP)
-    await session.send("a", "late")
-    await asyncio.sleep(0.3)
-    os.kill(pid, signal.SIGCONT)
+    with frozen(pid):
+        await session.send("a", "late")
+        await asyncio.sleep(0.3)
     assert (await session.receive("a")).as_text().endswith(":late")
     await session.cleanup()
     nothing_left(session)

@@ -17,6 +17,7 @@ import pytest
 from ringline import Pipeline, ResourceLimitError, Session, SessionExistsError, SettingsError
 from ringline.host import procfs
 from tests.faults.scenes import exists, gone, make, nothing_left, short, started, until
+from tests.helpers.freeze import freeze
 from tests.integration.sessions import Lines, chain, session_id
 
 HOST = Path(__file__).parent / "nodes" / "host_script.py"
@@ -147,7 +148,7 @@ async def test_children_that_the_application_forked_do_not_keep_its_nodes_alive(
 
 async def test_when_both_are_killed_the_next_start_takes_the_stale_directory() -> None:
     host = Host("running")
-    os.kill(host.zygote, signal.SIGSTOP)
+    freeze(host.zygote)
     host.kill()
     os.kill(host.zygote, signal.SIGKILL)
     await gone(host.zygote, *host.nodes)

@@ -12,7 +12,8 @@ import pytest
 
 from ringline import Pipeline, ProcessCrashed, Session
 from ringline.graph.model import MediaPipeline
-from tests.faults.scenes import gone, idle, nothing_left, pids_of, short, started, until
+from tests.faults.scenes import WATCHFUL, gone, idle, nothing_left, pids_of, short, started, until
+from tests.helpers.freeze import freeze
 from tests.integration.sessions import Lines, session_id
 
 
@@ -63,7 +64,7 @@ async def test_messages_queued_for_a_dead_node_go_to_its_successor() -> None:
     session = await started(restarting("does_as_told", "does_as_told"))
     await answer(session, "b")
     victim = (await pids_of(session))["b"]
-    os.kill(victim, signal.SIGSTOP)
+    freeze(victim)
     for number in range(8):
         await session.send("a", f"m{number}")
     await asyncio.sleep(0.1)
@@ -138,11 +139,11 @@ class StartsOnce(MultiprocessNode):
 
 
 async def test_a_hung_node_is_killed_and_replaced() -> None:
-    session = await started(restarting("does_as_told", "does_as_told"))
+    session = await started(restarting("does_as_told", "does_as_told", **WATCHFUL))
     await answer(session, "b")
     victim = (await pids_of(session))["b"]
     await idle(session, "b")
-    os.kill(victim, signal.SIGSTOP)
+    freeze(victim)
     await session.send("a", "waits for the next one")
     assert (await session.receive("b", timeout=60)).as_text().endswith("waits for the next one")
     last = (await session.get_status()).nodes["b"].last_exit

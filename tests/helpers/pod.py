@@ -5,6 +5,7 @@ What the kubelet would do (downwardAPI files, environment, termination logs, SIG
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, Self
 
 from ringline import names
@@ -28,12 +30,15 @@ TOKEN = "canary-token"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody had a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """Ports that nobody has, below those that the kernel gives to whoever asks for any: else the next connection takes one."""
+    lowest_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    while len(found) < count:
+        port = SystemRandom().randrange(10240, lowest_of_kernel)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            if port not in found:
+                found.append(port)
+    return found
 
 
 class Container:
@@ -140,7 +145,7 @@ class Pod:
     def get(self, path: str, port: int | None = None) -> tuple[int, str]:
         """Ask the gateway, or a probe port; status 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.status_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.status_port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ import pytest
 from ringline.cli import main, shapes
 from ringline.data import RuntimeData, load_audio_file, save_audio_file
 from tests.helpers.cli import BROKEN, PASS, TONE, Running, ringline, write
+from tests.helpers.freeze import frozen
+from tests.helpers.pod import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONG = TONE.replace("duration_s: 0.5", "duration_s: 600")
@@ -320,9 +321,7 @@ def test_restart_starts_again_until_the_restarts_are_used_up(own: Path) -> None:
 
 
 def test_metrics_are_served_while_it_runs(own: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     with Running("run", write(own, LONG), "--metrics-port", port, cwd=own) as running:
         running.until("runs after")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -425,12 +424,9 @@ def test_top_reads_a_session_whose_node_hangs(own: Path) -> None:
         running.until('"event":"stats"')
         stats = next(json.loads(line) for line in running.out.splitlines() if '"event":"stats"' in line)
         stopped = stats["nodes"]["gain"]["pid"]
-        os.kill(stopped, signal.SIGSTOP)
-        try:
+        with frozen(stopped):
             found = ringline("top", "--once", "--json", cwd=own).json
             table = ringline("top", "--once", "--session", "hangs", cwd=own).out
-        finally:
-            os.kill(stopped, signal.SIGCONT)
         running.signal(signal.SIGINT)
         assert running.wait().code == 0
     (shown,) = [each for each in found["sessions"] if each["session_id"] == "hangs"]

@@ -17,6 +17,7 @@ import pytest
 from ringline import Pipeline, RuntimeData
 from ringline.graph.handover import parameters_digest
 from ringline.names import TOKEN_FILE
+from tests.helpers.freeze import freeze
 from tests.helpers.pod import TOKEN, Pod
 from tests.helpers.websocket import client
 from tests.integration.sessions import chain, config, session_id
@@ -157,9 +158,9 @@ async def test_too_many_gateways_fail_the_session(start: Start) -> None:
 
 
 async def test_a_frozen_node_is_killed_by_its_health_checks_and_restarted(start: Start) -> None:
-    pod = start(echoes(), "RestartNode", health_check_interval=0.3, health_check_timeout=0.3)
+    pod = start(echoes(), "RestartNode", health_check_interval=0.3, health_check_timeout=1.0)
     pod.until_ready()
-    os.kill(pod.node_pid("a"), signal.SIGSTOP)
+    freeze(pod.node_pid("a"))
     pod.until(lambda: pod.node("a").get("epoch") == 2 and pod.node("a")["state"] == "Running")
     assert pod.node("a")["lastExit"]["reason"] == "Unhealthy"
     assert await say(pod, "thawed") == "THAWED"
@@ -168,7 +169,8 @@ async def test_a_frozen_node_is_killed_by_its_health_checks_and_restarted(start:
 async def test_the_kubelet_hears_of_a_frozen_node_and_its_term_ends_it(start: Start) -> None:
     pod = start(echoes(), health_check_interval=1000)
     pod.until_ready()
-    os.kill(pod.node_pid("a"), signal.SIGSTOP)
+    pod.until(lambda: pod.get("/readyz", pod.probe_ports[0])[0] == 200)  # its container hears of it a little later
+    freeze(pod.node_pid("a"))
     assert pod.get("/livez", pod.probe_ports[0]) == (503, "the node does not answer\n")
     pod.containers["a"].kill(signal.SIGTERM)
     assert pod.containers["a"].wait() in (134, 137)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from ringline.names import LOCK_FILE
+from tests.helpers.freeze import freeze
 from tests.helpers.node_host import PATIENCE_S, Zygote
 
 
@@ -154,7 +155,7 @@ def test_when_the_host_dies_nothing_of_the_session_stays(directory: Path) -> Non
         "stubborn", [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)"]
     )
     pid = zygote.until("spawned")["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     zygote.socket.close()
     zygote.process.wait(PATIENCE_S)
     assert gone(pid)
