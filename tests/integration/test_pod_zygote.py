@@ -47,13 +47,17 @@ class FakeGateway:
         self._decoder = frames.Decoder()
         return self.hear()
 
-    def hear(self) -> dict[str, Any]:
+    def hear(self, kind: str = "") -> dict[str, Any]:
+        """Give the next event of a kind; of any, what the node uses is left out: it comes whenever it is time to."""
         assert self._line is not None
-        while not self._heard:
-            data = self._line.recv(1 << 16)
-            assert data, "the container hung up"
-            self._heard += [header for header, _ in self._decoder.feed(data)]
-        return self._heard.pop(0)
+        while True:
+            while not self._heard:
+                data = self._line.recv(1 << 16)
+                assert data, "the container hung up"
+                self._heard += [header for header, _ in self._decoder.feed(data)]
+            event = self._heard.pop(0)
+            if event["ev"] == kind or (not kind and event["ev"] != "usage"):
+                return event
 
     def order(self, **header: Any) -> None:
         assert self._line is not None
@@ -197,6 +201,17 @@ def test_an_end_that_nobody_heard_is_told_to_the_next_gateway(make: Make) -> Non
     assert container.gateway.answer()["ev"] == "hello"
     container.gateway.order(op="spawn", epoch=1, env={})
     assert container.gateway.hear() == first
+
+
+def test_what_the_node_uses_is_told_again_and_again_for_its_own_process(make: Make) -> None:
+    container = make("a")
+    container.start()
+    first = container.gateway.hear("usage")
+    container.gateway.order(op="ready", epoch=1)
+    again = container.gateway.hear("usage")
+    assert (first["node"], first["epoch"], again["epoch"]) == ("a", 1, 1)
+    assert 1 << 20 < again["pss"] <= again["rss"]
+    assert again["cpu_s"] >= first["cpu_s"] >= 0
 
 
 def test_orders_it_does_not_know_are_passed_over(make: Make) -> None:

@@ -18,12 +18,14 @@ from ringline.graph.session_plan import SessionPlan
 from ringline.host.exits import ExitRecord
 from ringline.host.gateway_launcher import GatewayLauncher
 from ringline.host.gateway_zygotes import PodZygotes
+from ringline.host.member import Member
 from ringline.host.shutdown import end_nodes
 from ringline.host.status import Progress
 from ringline.host.supervisor import Supervisor
 from ringline.host.zygote_client import EventHandler
 from ringline.node import termination
 from ringline.node.pod_settings import PodEnvironment
+from ringline.node.procfs import Use
 
 READY_AFTER_S: Final = 3.0
 """After a node's death the session is shown as not ready so long, that the operator asks what happened."""
@@ -170,6 +172,10 @@ class Gateway(Supervisor):
             self.places.leave(record.node_id, code, words_of(record))
 
     # -- what it shows ---------------------------------------------------------------------------------------------
+
+    def _use(self, member: Member) -> Use:
+        """Say what its container has told: process ids of another container mean nothing here."""
+        return self.places.use(member.name, member.epoch) if self.places is not None else Use()
 
     @property
     def ready(self) -> bool:

@@ -20,6 +20,7 @@ from ringline.control import frames
 from ringline.errors import ControlError
 from ringline.host.zygote_client import EventHandler
 from ringline.names import GATEWAY_SOCKET
+from ringline.node.procfs import Use
 
 log = logging.getLogger("ringline.host")
 
@@ -39,6 +40,8 @@ class _Place:
         self.leaving: dict[str, Any] | None = None
         self.exited = 0
         """The last epoch whose end is known; nothing is told twice."""
+        self.used: tuple[int, Use] = (0, Use())
+        """An epoch, and what it used when its container last told."""
 
     def send(self, header: Mapping[str, Any]) -> None:
         if self.writer is not None and not self.writer.is_closing():
@@ -105,6 +108,12 @@ class PodZygotes:
             place.leaving = {"op": "leave", "code": code, "record": dict(record) if record else None}
             place.send(place.leaving)
 
+    def use(self, node: str, epoch: int) -> Use:
+        """Give what that incarnation used a few seconds ago; nothing if it has ended or has not been measured yet."""
+        place = self._places[node]
+        measured, found = place.used
+        return found if measured == epoch > place.exited else Use()
+
     def dismiss(self, code: int) -> None:
         """End the containers that have not come yet as soon as they do; their nodes count as ended."""
         for node in self.absent():
@@ -135,7 +144,7 @@ class PodZygotes:
         self._clients.add(task)
         try:
             await self._serve(reader, writer)
-        except (ControlError, OSError, TimeoutError, ValueError, TypeError) as error:
+        except (ControlError, OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
             log.warning("refused on the gateway socket: %s", error)
         finally:
             self._clients.discard(task)
@@ -186,6 +195,8 @@ class PodZygotes:
                     continue
                 if kind == "exit":
                     place.exited = epoch
+                if kind == "usage":
+                    place.used = epoch, Use(int(event["pss"]), int(event["rss"]), float(event["cpu_s"]))
                 if kind in ("exit", "spawn_failed"):
                     self._on_event({**event, "node": node}, b"")
 

@@ -1,46 +1,15 @@
-"""What /proc tells about a process: memory, processor time, children.
+"""What /proc tells about the processes of a session on this machine: each one's use, and who came from whom.
 
 Used for `get_metrics` and for the memory limit of a node. A process that has gone reads as zeros.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-PROC: Final = Path("/proc")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+from ringline.node.procfs import PROC, Memory, Use, anonymous, cpu_seconds, memory, use
 
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of one process: `pss` (shared pages divided), `rss`, and `anonymous` (its own, what a limit counts)."""
-
-    pss: int = 0
-    rss: int = 0
-    anonymous: int = 0
-
-
-def memory(pid: int, proc: Path = PROC) -> Memory:
-    """PSS and RSS from smaps_rollup, anonymous pages from status; zeros for a process that has gone."""
-    rollup = _fields(proc / str(pid) / "smaps_rollup")
-    return Memory(rollup.get("Pss", 0), rollup.get("Rss", 0), anonymous(pid, proc))
-
-
-def anonymous(pid: int, proc: Path = PROC) -> int:
-    """Anonymous resident bytes: neither the arena nor shared libraries, hence what the node itself allocated."""
-    return _fields(proc / str(pid) / "status").get("RssAnon", 0)
-
-
-def cpu_seconds(pid: int, proc: Path = PROC) -> float:
-    """User and system time so far, in seconds."""
-    try:
-        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+__all__ = ["PROC", "Memory", "Use", "anonymous", "cpu_seconds", "family", "memory", "open_descriptors", "use"]
 
 
 def family(pid: int, proc: Path = PROC) -> list[int]:
@@ -60,21 +29,6 @@ def family(pid: int, proc: Path = PROC) -> list[int]:
 def open_descriptors(proc: Path = PROC) -> int:
     """How many descriptors this process has open."""
     return len(_listdir(proc / "self" / "fd"))
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """``Name:   123 kB`` lines as bytes."""
-    result: dict[str, int] = {}
-    try:
-        text = path.read_text()
-    except OSError:
-        return result
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if len(words) == 2 and words[1] == "kB":
-            result[name] = int(words[0]) * 1024
-    return result
 
 
 def _listdir(path: Path) -> list[Path]:

@@ -137,8 +137,12 @@ class Supervisor:
         return self._open_arena().node_stats()
 
     def facts(self) -> SessionFacts:
-        nodes = {name: _facts(member) for name, member in self._crew.members.items()}
+        nodes = {name: _facts(member, self._use(member)) for name, member in self._crew.members.items()}
         return SessionFacts(self.session_id, self.state, self.plan.layout.size_bytes, nodes)
+
+    def _use(self, member: Member) -> procfs.Use:
+        """Say what a node's process uses."""
+        return procfs.use(member.pid)
 
     # -- failure and end -------------------------------------------------------------------------------------------
 
@@ -260,15 +264,13 @@ class Supervisor:
         return {"session": self.session_id, "node": "", "channel": "", "epoch": 0}
 
 
-def _facts(member: Member) -> NodeFacts:
-    pid = member.pid
-    found = procfs.memory(pid) if pid is not None else procfs.Memory()
+def _facts(member: Member, used: procfs.Use) -> NodeFacts:
     return NodeFacts(
         up=member.alive,
         restarts=member.history.restarts,
         exits=dict(member.exits),
         health_failures=dict(member.health_failures),
-        pss_bytes=found.pss,
-        rss_bytes=found.rss,
-        cpu_s=procfs.cpu_seconds(pid) if pid is not None else 0.0,
+        pss_bytes=used.pss,
+        rss_bytes=used.rss,
+        cpu_s=used.cpu_s,
     )

@@ -21,7 +21,7 @@ from ringline import __version__
 from ringline.errors import ProcessSpawnError, RinglineError
 from ringline.graph.nodeconfig import NodeConfig
 from ringline.names import ENV_TOKEN
-from ringline.node import children, interpreter, oom, termination
+from ringline.node import children, interpreter, oom, procfs, termination
 from ringline.node.children import Child, Forked
 from ringline.node.parent import Parent
 from ringline.node.pod_link import RETRY_S, GatewayLink
@@ -40,6 +40,8 @@ ANSWER_PATIENCE_S: Final = 2.5
 ORDERS_PATIENCE_S: Final = 1.0
 """After its node's end a container that is being stopped waits so long for the gateway's word."""
 _LAST_WORDS_S: Final = 2.0
+USAGE_PERIOD_S: Final = 5.0
+"""Between two reports of what the node uses; a scrape may be so much behind."""
 _TICK_S: Final = 1.0
 
 
@@ -62,6 +64,7 @@ class PodZygote(Parent):
         self._restarts_nodes = False
         self._report_due: dict[str, Any] | None = None
         self._ended_at = 0.0
+        self._usage_due = 0.0
         self._record: dict[str, Any] | None = None
         self._code: int | None = None
         self._term_at = 0.0
@@ -103,6 +106,7 @@ class PodZygote(Parent):
         self._link.dial()
         self._hung = self._probe.tick(ANSWER_PATIENCE_S) or self._hung
         self._watch_memory()
+        self._report_usage(time.monotonic())
         if self._term_at and self._code is None:
             self._wind_up(time.monotonic() - self._term_at)
 
@@ -121,6 +125,7 @@ class PodZygote(Parent):
             self._child.signal(int(header["signal"]), group=bool(header.get("group", True)))
         elif operation == "ready":
             self._ready_epoch, self._was_ready = epoch, True
+            self._usage_due = 0.0
         elif operation == "leave":
             self._record = header.get("record")
             self._code = int(header.get("code") or 0)
@@ -207,6 +212,15 @@ class PodZygote(Parent):
             self._killed_for_memory = True
             self._child.signal(signal.SIGKILL, group=True)
             self._child.killed_by_host = False
+
+    def _report_usage(self, now: float) -> None:
+        """Tell the gateway what the node uses: nobody outside of this container sees its process."""
+        if self._child is None or now < self._usage_due or not self._link.connected:
+            return
+        self._usage_due = now + USAGE_PERIOD_S
+        used = procfs.use(self._child.pid)
+        label = {"node": self._pod.node, "epoch": self._child.epoch}
+        self._link.event({"ev": "usage", **label, "pss": used.pss, "rss": used.rss, "cpu_s": used.cpu_s})
 
     # The end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ringline.host.gateway_launcher import MAX_STARTS, GatewayLauncher
 from ringline.host.gateway_parameters import Parameters
 from ringline.host.gateway_zygotes import PodZygotes, compatible
 from ringline.names import GATEWAY_SOCKET, PLAN_FILE, TOKEN_FILE
+from ringline.node.procfs import Use
 
 PATIENCE_S = 10.0
 
@@ -61,8 +62,11 @@ class Line:
             await writer.wait_closed()
 
     async def until(self, count: int) -> None:
+        await self.seen(lambda: len(self.events) >= count)
+
+    async def seen(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while len(self.events) < count:
+            while not condition():
                 await asyncio.sleep(0.005)
 
 
@@ -138,6 +142,33 @@ async def test_a_connection_that_breaks_is_the_end_of_its_node(line: Line) -> No
     await line.until(1)
     (event,) = line.events
     assert (event["ev"], event["node"], event["epoch"], event["code"], event["final"]) == ("exit", "b", 2, 137, True)
+
+
+def usage(**changes: Any) -> dict[str, Any]:
+    return {"ev": "usage", "node": "a", "epoch": 1, "pss": 100, "rss": 200, "cpu_s": 0.5} | changes
+
+
+async def test_what_a_container_tells_of_its_node_s_use_holds_until_its_end(line: Line) -> None:
+    line.zygotes.spawn("a", 1, {}, None)
+    assert line.zygotes.use("a", 1) == Use()
+    async with line.container("a") as container:
+        container.say(**usage())
+        container.say(**usage(pss=110))
+        await line.seen(lambda: line.zygotes.use("a", 1) == Use(110, 200, 0.5))
+        assert line.zygotes.use("a", 2) == Use()
+        container.say(ev="exit", node="a", epoch=1, code=0)
+        await line.until(1)
+        assert line.zygotes.use("a", 1) == Use()
+    assert [event["ev"] for event in line.events] == ["exit"]
+
+
+@pytest.mark.parametrize("damaged", [{"pss": "much"}, {"rss": None}, {"cpu_s": []}])
+async def test_a_container_that_measures_nonsense_is_hung_up_on(line: Line, damaged: dict[str, Any]) -> None:
+    async with line.container("a") as container:
+        container.say(**usage(**damaged))
+        assert await container.hear() == {"op": "welcome", "restarts_nodes": True}
+        assert await container.hear() is None
+    assert line.zygotes.use("a", 1) == Use()
 
 
 async def test_a_container_that_was_told_to_leave_may_go(line: Line) -> None:

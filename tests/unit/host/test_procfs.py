@@ -47,6 +47,16 @@ def test_lines_in_kilobytes_are_read_as_bytes(tmp_path: Path) -> None:
     assert procfs.memory(42, tmp_path) == procfs.Memory(pss=60 * 1024, rss=100 * 1024, anonymous=50 * 1024)
 
 
+def test_what_a_process_uses_is_measured_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "42"
+    folder.mkdir()
+    (folder / "smaps_rollup").write_text("header\nRss:  100 kB\nPss: 60 kB\n")
+    ticks = os.sysconf("SC_CLK_TCK")
+    (folder / "stat").write_text(f"42 (a) b) {' '.join('0' * 11)} {ticks} {2 * ticks} 0 0")
+    assert procfs.use(42, tmp_path) == procfs.Use(60 * 1024, 100 * 1024, 3.0)
+    assert procfs.use(None) == procfs.Use()
+
+
 def test_open_descriptors_are_counted(tmp_path: Path) -> None:
     before = procfs.open_descriptors()
     with (tmp_path / "file").open("w"):
