@@ -25,6 +25,7 @@ class ValidateShape(TypedDict):
     ok: Annotated[bool, "no problem in any file"]
     pipelines: Annotated[list[str], "names of all documents that could be read"]
     problems: Annotated[list[ProblemShape], "every finding of every file"]
+    warnings: Annotated[list[ProblemShape], "what may be right but looks like a mistake; it does not count against ok"]
 
 
 class PlanNodeShape(TypedDict):
@@ -279,3 +280,56 @@ class BenchShape(TypedDict):
     bench: Annotated[str, "latency, transfer, spawn or node"]
     machine: Annotated[dict[str, str | int], "cores, kernel, python: what the figures depend on"]
     rows: Annotated[list[BenchRowShape], "the measurements"]
+
+
+class AgentsCellShape(TypedDict):
+    """One executor with one kernel, load and number of agents, in `ringline bench agents`; medians over the rounds."""
+
+    executor: Annotated[str, "inline, thread, process, hybrid or auto"]
+    lives: Annotated[str, "the executor that auto chose; else the same"]
+    kernel: Annotated[str, "none, python, numpy or mixed"]
+    load: Annotated[str, "quarter, scaled, or `at once` for the kernel none: due again when answered"]
+    agents: Annotated[int, "how many"]
+    steps_per_s: Annotated[float, "steps answered per second, all agents together"]
+    slowest_round: Annotated[float, "the same in the slowest round"]
+    fastest_round: Annotated[float, "the same in the fastest round"]
+    ideal_per_s: Annotated[
+        float, "steps that are due per second, as far as bare loops on all cores could do them; 0 for the kernel none"
+    ]
+    efficiency: Annotated[float | None, "share of the ideal, 1 = all of it; null for the kernel none"]
+    cpu_percent: Annotated[float, "processor time of all processes, 100 = one core"]
+    p50_delay_ms: Annotated[
+        float | None, "median time from due to answered, the step itself included; null if no step was answered"
+    ]
+    p95_delay_ms: Annotated[float | None, "95th percentile of it"]
+
+
+class AgentsMemoryShape(TypedDict):
+    """The memory of one executor."""
+
+    executor: Annotated[str, "its name"]
+    agents: Annotated[int, "how many, after a step of each (kernel numpy)"]
+    pss_mb: Annotated[float, "PSS of the application and all its processes, 10^6 bytes"]
+    processes: Annotated[int, "how many processes these are"]
+
+
+class AgentsDeathShape(TypedDict):
+    """What one agent that dies in a step does to the others."""
+
+    executor: Annotated[str, "its name"]
+    death: Annotated[str, "exit (os._exit) or segfault"]
+    others: Annotated[int, "how many other agents there are"]
+    survived: Annotated[bool, "whether the application goes on"]
+    failed: Annotated[int, "others whose step of that moment failed"]
+    lost: Annotated[int, "others that do no step afterwards"]
+    anew: Annotated[int, "others that do, but forgot what came before"]
+
+
+class AgentsShape(TypedDict):
+    """`ringline bench agents --json`."""
+
+    bench: Annotated[str, "agents"]
+    machine: Annotated[dict[str, str | int], "cores, kernel, python: what the figures depend on"]
+    cells: Annotated[list[AgentsCellShape], "throughput and delay"]
+    memory: Annotated[list[AgentsMemoryShape], "memory"]
+    deaths: Annotated[list[AgentsDeathShape], "crash isolation"]

@@ -9,6 +9,7 @@ import typer
 
 from ringline.cli.console import counted, print_json
 from ringline.cli.shapes import ProblemShape, ValidateShape
+from ringline.cli.typos import doubtful_types
 from ringline.errors import ManifestError, Problem
 
 if TYPE_CHECKING:
@@ -22,18 +23,23 @@ def command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Manifests to check.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check manifests and print all their problems, or `ok`."""
+    """Check manifests and print all their problems, or `ok`; a type that looks misspelt is a warning only."""
     pipelines: list[tuple[Path, MediaPipeline]] = []
     problems: list[ProblemShape] = []
     for file in files:
         found, wrong = check_file(file)
         pipelines += [(file, pipeline) for pipeline in found]
         problems += wrong
+    warnings = [
+        _shape(file, pipeline.metadata.name, doubt)
+        for file, pipeline in pipelines
+        for doubt in doubtful_types(pipeline)
+    ]
     if as_json:
         names = [pipeline.metadata.name for _, pipeline in pipelines]
-        print_json(ValidateShape(ok=not problems, pipelines=names, problems=problems))
+        print_json(ValidateShape(ok=not problems, pipelines=names, problems=problems, warnings=warnings))
     else:
-        _print(pipelines, problems)
+        _print(pipelines, problems, warnings)
     if problems:
         raise typer.Exit(1)
 
@@ -65,12 +71,19 @@ def _shape(file: Path, pipeline: str, problem: Problem) -> ProblemShape:
     )
 
 
-def _print(pipelines: list[tuple[Path, MediaPipeline]], problems: list[ProblemShape]) -> None:
+def _print(
+    pipelines: list[tuple[Path, MediaPipeline]], problems: list[ProblemShape], warnings: list[ProblemShape]
+) -> None:
     for problem in problems:
-        named = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-        where = ": ".join(part for part in (named, problem["pipeline"], problem["place"]) if part)
-        typer.echo(f"{where}: {problem['message']}")
+        typer.echo(f"{_where(problem)}: {problem['message']}")
+    for problem in warnings:
+        typer.echo(f"{_where(problem)}: warning: {problem['message']}")
     for file, pipeline in pipelines:
         spec = pipeline.spec
         counts = f"{counted(len(spec.nodes), 'node')}, {counted(len(spec.channels), 'channel')}"
         typer.echo(f"{file}: {pipeline.metadata.name}: ok ({counts})")
+
+
+def _where(problem: ProblemShape) -> str:
+    named = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+    return ": ".join(part for part in (named, problem["pipeline"], problem["place"]) if part)

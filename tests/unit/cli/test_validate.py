@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.cli import BROKEN, PASS, TONE, VOICE, Cli, write
 
 
@@ -67,4 +69,75 @@ def test_json_lists_pipelines_and_problems(cli: Cli, tmp_path: Path) -> None:
 
 def test_json_of_sound_files_is_ok(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("validate", "--json", write(tmp_path, VOICE))
-    assert (outcome.code, outcome.json) == (0, {"ok": True, "pipelines": ["voice"], "problems": []})
+    assert (outcome.code, outcome.json) == (0, {"ok": True, "pipelines": ["voice"], "problems": [], "warnings": []})
+
+
+MISSPELT = TONE.replace("type: gain,", "type: gian,")
+OWN = """
+from ringline import MultiprocessNode, register_node
+
+@register_node("gian")
+class Gian(MultiprocessNode):
+    pass
+"""
+
+
+def test_a_type_that_looks_misspelt_is_a_warning_and_no_refusal(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", write(tmp_path, MISSPELT))
+    assert outcome.code == 0
+    warning, ok = outcome.out.splitlines()
+    assert warning == (
+        f"{tmp_path}/pipeline.yaml:7: tone: spec.nodes[1].type: warning: "
+        "nothing that can be seen from here defines 'gian'; did you mean 'gain'?"
+    )
+    assert ok == f"{tmp_path}/pipeline.yaml: tone: ok (3 nodes, 2 channels)"
+
+
+def test_json_has_warnings_apart_from_problems(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("validate", "--json", write(tmp_path, MISSPELT))
+    assert outcome.code == 0
+    assert (outcome.json["ok"], outcome.json["problems"]) == (True, [])
+    [warning] = outcome.json["warnings"]
+    assert (warning["line"], warning["place"], warning["pipeline"]) == (7, "spec.nodes[1].type", "tone")
+    assert "did you mean 'gain'?" in warning["message"]
+
+
+@pytest.mark.parametrize("folder", ["", "nodes", "mine"])
+def test_a_type_of_ones_own_that_can_be_seen_is_no_slip(cli: Cli, tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "own.py").write_text(OWN)
+    text = {
+        "": MISSPELT,
+        "nodes": MISSPELT.replace("spec:\n", "spec:\n  runtime: {python: {extraPaths: [nodes]}}\n"),
+        "mine": MISSPELT.replace("type: gian,", "type: gian, python: {extraPaths: [mine]},"),
+    }[folder]
+    outcome = cli("validate", write(tmp_path, text))
+    assert (outcome.code, outcome.out.count("\n")) == (0, 1)
+
+
+def test_paths_of_the_environment_count_and_bad_settings_are_not_for_validate(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGLINE_CHANNEL_CAPACITY", "many")
+    assert "warning" in cli("validate", write(tmp_path, MISSPELT)).out
+    monkeypatch.delenv("RINGLINE_CHANNEL_CAPACITY")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "own.py").write_text(OWN)
+    monkeypatch.setenv("RINGLINE_EXTRA_PATHS", str(tmp_path / "elsewhere"))
+    assert "warning" not in cli("validate", write(tmp_path, MISSPELT)).out
+
+
+@pytest.mark.parametrize("kind", ["my_own_model", "mymodule:Gian", "whisper"])
+def test_a_type_that_is_like_no_other_is_left_to_the_node(cli: Cli, tmp_path: Path, kind: str) -> None:
+    assert "warning" not in cli("validate", write(tmp_path, TONE.replace("type: gain,", f"type: '{kind}',"))).out
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [("pocketsfinx_asr", "pocketsphinx_asr"), ("EnergyVad", "energy_vad"), ("text-match", "text_match")],
+)
+def test_the_nearest_type_is_named(cli: Cli, tmp_path: Path, kind: str, meant: str) -> None:
+    assert (
+        f"did you mean '{meant}'?"
+        in cli("validate", write(tmp_path, TONE.replace("type: gain,", f"type: {kind},"))).out
+    )
