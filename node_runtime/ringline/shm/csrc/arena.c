@@ -51,6 +51,7 @@ static int try_attach(rl_self *self, rl_error *error) {
     if (rl_low(life) == RL_VACANT &&
         atomic_compare_exchange_strong_explicit(&words->life, &life, rl_pair(rl_high(life), RL_ATTACHED), SEQ, SEQ)) {
         self->epoch = rl_high(life);
+        FAILPOINT(FP_A2);
         return 0;
     }
     rl_lock_drop(self->locks, (int)self->node);
@@ -97,6 +98,7 @@ static int settle_in(ArenaObject *arena, rl_error *error) {
     arena->expected_wait_ns = 20000;
     warm(self);
     rl_note_cpu(self);
+    FAILPOINT(FP_A3);
     return 0;
 }
 
@@ -192,8 +194,8 @@ static PyObject *Arena_close(PyObject *object, PyObject *unused) {
     if (arena->closed || !arena->attached)
         Py_RETURN_NONE;
     if (!rl_map_inert(arena->self.map)) {
-        if (arena->need)
-            rl_need(&arena->self, false);
+        if (arena->needing)
+            rl_no_need(&arena->self);
         rl_ring_always(arena->self.map, arena->self.node); /* a thread that waits finds it closed */
     }
     arena->closed = true;

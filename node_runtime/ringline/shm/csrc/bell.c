@@ -51,6 +51,7 @@ int rl_bell_fd(rl_map *map, uint32_t node) {
 void rl_ring_always(rl_map *map, uint32_t node) {
     rl_word32 *bell = &map->node[node].words->bell;
     uint32_t before = atomic_fetch_add_explicit(bell, RL_BELL_STEP, SEQ);
+    FAILPOINT(FP_B2);
     map->rung[node] = before + RL_BELL_STEP;
     rl_futex_wake(bell);
     if (before & RL_POLL) {
@@ -91,6 +92,7 @@ void rl_bell_disarm(rl_self *self, uint32_t flags) {
         clear |= RL_POLL;
     if (clear)
         atomic_fetch_and_explicit(&rl_words(self)->bell, ~clear, SEQ);
+    FAILPOINT(FP_W4);
     rl_note_cpu(self);
 }
 

@@ -47,7 +47,7 @@ typedef struct {
     uint32_t hot_count;
     uint32_t *out;                   /* ring of committed blocks, oldest first */
     uint32_t out_first, out_count;
-    uint64_t used;
+    uint64_t used, returned;         /* bytes taken; blocks that came back, counted for ever */
 } rl_heap;
 
 int rl_heap_open(rl_heap *heap, rl_map *map, uint32_t node, rl_error *error);
@@ -112,7 +112,8 @@ bool rl_ended(rl_reader *reader);
 bool rl_help_needy(rl_self *self);
 rl_result rl_make_room_in_heap(rl_self *self, uint64_t bytes, uint32_t *block);
 rl_result rl_gate_state(const rl_self *self);
-void rl_need(rl_self *self, bool on);
+void rl_need(rl_self *self);
+void rl_no_need(rl_self *self);
 
 /* ---- bell.c ---- */
 void rl_ring_all(rl_map *map);

@@ -12,6 +12,7 @@ static long passes_left = 1;
 static const char *const NAMES[FP_COUNT] = {
     "",   "L2", "C1", "C3", "C4", "C5", "C6", "C7", "D2", "D3", "D4", "N3", "N4", "N5",
     "R1", "R2", "W1", "W3", "H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9",
+    "A2", "A3", "B2", "W4", "L3", "E1", "F1", "F2", "G1",
 };
 
 void rl_failpoint_init(void) {

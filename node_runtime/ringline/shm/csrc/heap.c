@@ -93,6 +93,11 @@ static void freed(rl_heap *heap, uint32_t block) {
     heap->hot[heap->hot_count++] = block;
 }
 
+static void came_back(rl_heap *heap, uint32_t block) {
+    heap->returned++;
+    freed(heap, block);
+}
+
 static void push_out(rl_heap *heap, uint32_t block) {
     heap->out[(heap->out_first + heap->out_count++) % heap->blocks] = block;
 }
@@ -104,16 +109,17 @@ static uint32_t pop_out(rl_heap *heap) {
     return block;
 }
 
-/* SYNC POINT [ACQ]: pairs with R1; the readers' last loads of the payload happened before. */
+/* L1. SYNC POINT [SEQ load]: as acquire it pairs with R1 and D4 (their RMWs form one release sequence, so the last loads of the
+ * payload by every reader come before its reuse). SEQ because it is a recheck of W2 too: W1 → this load against R1 → B1. */
 static bool unreferenced(const rl_heap *heap, uint32_t block) {
-    return atomic_load_explicit(&heap->table[block].refs, ACQ) == 0;
+    return atomic_load_explicit(&heap->table[block].refs, SEQ) == 0;
 }
 
 void rl_heap_reap(rl_heap *heap) {
     for (uint32_t left = heap->out_count; left > 0; left--) {
         uint32_t block = pop_out(heap);
         if (unreferenced(heap, block))
-            freed(heap, block);
+            came_back(heap, block);
         else
             push_out(heap, block);
     }
@@ -126,7 +132,7 @@ static void reap_front(rl_heap *heap) {
         bool back = unreferenced(heap, block);
         (void)pop_out(heap);
         if (back)
-            freed(heap, block);
+            came_back(heap, block);
         else {
             push_out(heap, block);
             return;

@@ -13,7 +13,9 @@ typedef struct ReaderObject ReaderObject;
 typedef struct ArenaObject {
     PyObject_HEAD
     rl_self self;
-    bool attached, closed, host, woken, need;
+    bool attached, closed, host, woken;
+    uint32_t needing;   /* threads and writers that wait for a block: the node's bit in `needs` stays while one of them does */
+    uint64_t need_seen; /* heap.returned when the need was last made known */
     uint32_t armed; /* flags that an event loop waits with */
     uint32_t seen_flush;
     uint32_t exports;   /* buffers of leases and loans, and threads that run without the GIL: they keep the mapping */
@@ -87,7 +89,9 @@ typedef struct rl_wait {
 int rl_block_until(rl_wait *wait, uint64_t deadline);
 int rl_wait_for_gate(ArenaObject *arena);
 bool rl_deadline(PyObject *timeout_s, uint64_t *deadline); /* None = never */
-void rl_set_need(ArenaObject *arena, bool on);
+void rl_start_needing(ArenaObject *arena);
+void rl_stop_needing(ArenaObject *arena);
+void rl_still_needing(ArenaObject *arena);
 bool rl_want_space(ArenaObject *arena);
 
 PyObject *Arena_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);

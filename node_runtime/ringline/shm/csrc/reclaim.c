@@ -178,6 +178,7 @@ bool rl_fence(rl_map *map, uint32_t node) {
     uint64_t life = atomic_load_explicit(&map->node[node].words->life, ACQ);
     uint64_t open = rl_pair(rl_high(life), RL_OPEN);
     rl_store(map->node[node].kill, rl_high(life));
+    FAILPOINT(FP_G1);
     return atomic_compare_exchange_strong_explicit(gate, &open, rl_pair(rl_high(life), RL_FENCED), SEQ, SEQ) || rl_low(open) == RL_FENCED;
 }
 
@@ -191,8 +192,10 @@ static void raise_mark(rl_channel *channel) {
 void rl_flush(rl_map *map, const uint8_t *nodes, uint32_t node_count, const uint8_t *channels, uint32_t channel_count) {
     for (uint32_t i = 0; i < node_count; i++)
         atomic_fetch_add_explicit(&map->node[nodes[i]].words->flush, 1, SEQ);
+    FAILPOINT(FP_F1);
     for (uint32_t i = 0; i < channel_count; i++)
         raise_mark(&map->channel[channels[i]]);
+    FAILPOINT(FP_F2);
     for (uint32_t i = 0; i < channel_count; i++) {
         rl_ring_always(map, map->channel[channels[i]].consumer);
         rl_ring_always(map, map->channel[channels[i]].producer);
@@ -202,6 +205,7 @@ void rl_flush(rl_map *map, const uint8_t *nodes, uint32_t node_count, const uint
 void rl_end(rl_map *map, uint32_t c) {
     rl_channel_words *words = map->channel[c].words;
     atomic_store_explicit(&words->end, rl_load(&words->head) + 1, SEQ);
+    FAILPOINT(FP_E1);
     rl_ring_always(map, map->channel[c].consumer);
 }
 

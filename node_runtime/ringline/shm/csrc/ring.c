@@ -402,13 +402,14 @@ rl_result rl_make_room_in_heap(rl_self *self, uint64_t bytes, uint32_t *block) {
     return *block == RL_NONE ? RL_NO_BLOCK : RL_OK;
 }
 
-void rl_need(rl_self *self, bool on) {
-    rl_word *needs = &self->map->global->needs;
-    if (!on)
-        atomic_fetch_and_explicit(needs, ~bit(self->node), SEQ);
-    else if (!(atomic_fetch_or_explicit(needs, bit(self->node), SEQ) & bit(self->node)))
-        rl_ring_all(self->map);
+/* L3. Everybody is rung even if the bit was set: whoever helped before sleeps again, and knows nothing of one waiter more. */
+void rl_need(rl_self *self) {
+    atomic_fetch_or_explicit(&self->map->global->needs, bit(self->node), SEQ);
+    FAILPOINT(FP_L3);
+    rl_ring_all(self->map);
 }
+
+void rl_no_need(rl_self *self) { atomic_fetch_and_explicit(&self->map->global->needs, ~bit(self->node), SEQ); }
 
 /* How many of the oldest messages must go until one block of a node in need is free; 0 if none is queued. */
 static uint32_t to_drop(rl_self *self, uint32_t c, uint64_t needs) {

@@ -41,7 +41,7 @@ void rl_stop_waiting(WriterObject *writer) {
         rl_store(&words->blocked_since, 0);
     }
     if (writer->waiting_bytes)
-        rl_set_need(writer->arena, false);
+        rl_stop_needing(writer->arena);
     writer->blocked = writer->waiting_bytes = 0;
     writer->waiting = false;
 }
@@ -137,8 +137,8 @@ static rl_sent await_room(WriterObject *writer, rl_targets *targets, const rl_re
 /* ---- a block of the heap ---- */
 
 static int block_or_fenced(rl_wait *wait) {
-    if (wait->block == RL_NONE)
-        wait->block = rl_heap_loan(&wait->arena->self.heap, wait->bytes);
+    if (wait->block == RL_NONE && (wait->block = rl_heap_loan(&wait->arena->self.heap, wait->bytes)) == RL_NONE)
+        rl_still_needing(wait->arena);
     return wait->block != RL_NONE || rl_gate_state(&wait->arena->self) == RL_IS_FENCED;
 }
 
@@ -178,10 +178,10 @@ static rl_sent drop_for_heap(WriterObject *writer) {
 static rl_sent await_block(WriterObject *writer, const rl_request *request, uint64_t bytes, uint32_t *block) {
     rl_wait wait = {.arena = writer->arena, .flags = RL_SPACE, .ready = block_or_fenced, .watch = watch_blocks,
                     .writer = writer, .bytes = bytes, .block = RL_NONE};
-    rl_set_need(writer->arena, true);
+    rl_start_needing(writer->arena);
     int ready = rl_block_until(&wait, request->deadline);
     if (rl_alive(writer->arena))
-        rl_set_need(writer->arena, false);
+        rl_stop_needing(writer->arena);
     *block = wait.block;
     if (ready < 0) { /* a signal handler raised just when a block had come free */
         if (wait.block != RL_NONE && rl_alive(writer->arena))
@@ -191,7 +191,15 @@ static rl_sent await_block(WriterObject *writer, const rl_request *request, uint
     return ready == 0 ? heap_error(writer) : SEND_DONE;
 }
 
-rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t bytes, uint32_t *block) {
+/* A try_ call that had to wait is repeated, with or without a wait in between: others need not drop anything for it any more. */
+static void served(WriterObject *writer) {
+    if (!writer->waiting_bytes)
+        return;
+    writer->waiting_bytes = 0;
+    rl_stop_needing(writer->arena);
+}
+
+static rl_sent obtain(WriterObject *writer, const rl_request *request, uint64_t bytes, uint32_t *block) {
     rl_self *self = &writer->arena->self;
     while ((*block = rl_heap_loan(&self->heap, bytes)) == RL_NONE) {
         rl_result made = rl_make_room_in_heap(self, bytes, block);
@@ -210,9 +218,11 @@ rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t byte
         if (writer->all_drop)
             return drop_for_heap(writer);
         if (!request->wait) {
+            bool first = writer->waiting_bytes == 0;
             writer->waiting = true;
             writer->waiting_bytes = bytes;
-            rl_set_need(writer->arena, true);
+            if (first)
+                rl_start_needing(writer->arena);
             if (rl_want_space(writer->arena))
                 continue;
             return SEND_WOULD_BLOCK;
@@ -222,6 +232,13 @@ rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t byte
             return waited;
     }
     return SEND_DONE;
+}
+
+rl_sent rl_obtain(WriterObject *writer, const rl_request *request, uint64_t bytes, uint32_t *block) {
+    rl_sent got = obtain(writer, request, bytes, block);
+    if (got == SEND_DONE && *block != RL_NONE)
+        served(writer);
+    return got;
 }
 
 void rl_free_loan(LoanObject *loan) {
@@ -240,8 +257,10 @@ bool rl_writer_has_room(WriterObject *writer) {
         return false;
     if (writer->waiting_bytes) {
         uint32_t block = rl_heap_loan(&self->heap, writer->waiting_bytes);
-        if (block == RL_NONE)
+        if (block == RL_NONE) {
+            rl_still_needing(writer->arena);
             return false;
+        }
         rl_heap_discard(&self->heap, block);
         return true;
     }

@@ -9,7 +9,9 @@
 
 #define SPIN_LIMIT_NS 200000u   /* longer waits are left to the futex */
 #define REMEMBERED_NS 1000000u  /* a long wait counts as this much, so that a few short ones bring the spin back */
-#define SLICE_NS 1000000000u
+#ifndef SLICE_NS
+#define SLICE_NS 1000000000u /* tests build with a longer one: then a lost wake-up hangs */
+#endif
 
 bool rl_deadline(PyObject *timeout_s, uint64_t *deadline) {
     *deadline = UINT64_MAX;
@@ -27,11 +29,23 @@ bool rl_deadline(PyObject *timeout_s, uint64_t *deadline) {
     return true;
 }
 
-void rl_set_need(ArenaObject *arena, bool on) {
-    if (arena->need == on)
+void rl_start_needing(ArenaObject *arena) {
+    arena->needing++;
+    arena->need_seen = arena->self.heap.returned;
+    rl_need(&arena->self);
+}
+
+void rl_stop_needing(ArenaObject *arena) {
+    if (arena->needing && --arena->needing == 0)
+        rl_no_need(&arena->self);
+}
+
+/* What came back was not enough: ask again, since each helper drops up to one block of ours and then sleeps. */
+void rl_still_needing(ArenaObject *arena) {
+    if (arena->need_seen == arena->self.heap.returned)
         return;
-    arena->need = on;
-    rl_need(&arena->self, on);
+    arena->need_seen = arena->self.heap.returned;
+    rl_need(&arena->self);
 }
 
 /* ---- readiness ---- */
@@ -55,7 +69,7 @@ static bool writers_ready(ArenaObject *arena) {
         if (writer->waiting && rl_writer_has_room(writer)) {
             writer->waiting = false; /* whoever waited tries again, and waits again if it must */
             if (writer->waiting_bytes)
-                rl_set_need(arena, false);
+                rl_stop_needing(arena);
             writer->waiting_bytes = 0;
             ready = true;
         }
@@ -155,6 +169,7 @@ static void learn(ArenaObject *arena, uint64_t waited_ns) {
 static int sleep_once(rl_wait *wait, uint64_t deadline) {
     ArenaObject *arena = wait->arena;
     uint32_t value = rl_bell_arm(&arena->self, wait->flags);
+    (void)rl_help_needy(&arena->self); /* part of W2: a need that is set before W1 rings nobody else for us */
     int ready = wait->ready(wait); /* W2 */
     if (ready == 0) {
         rl_word32 *bell = &rl_words(&arena->self)->bell;
@@ -196,11 +211,6 @@ static int spin_or_sleep(rl_wait *wait, uint64_t deadline) {
         if (!rl_usable(arena))
             return -1;
         ready = wait->ready(wait);
-        if (ready)
-            return ready;
-    }
-    if (rl_help_needy(&arena->self)) {
-        int ready = wait->ready(wait);
         if (ready)
             return ready;
     }
