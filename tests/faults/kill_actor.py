@@ -19,13 +19,14 @@ from pathlib import Path
 from ringline.shm import Arena, Lease, Reader, Writer
 
 STOP = 0
+LARGE = 40
 HEAD = struct.Struct("<QII")
 INPUTS = {"forward": "c0", "left": "c1", "right": "c2", "host": "c3"}
 OUTPUTS = {"write": ["c0", "c1"], "forward": ["c2"]}
 
 
 class Oracle:
-    """Words that outlive the processes: word 0 says stop, word 1 + channel the last number that was delivered."""
+    """Words that outlive the processes: word 0 says stop, word 1 + channel the last number that was delivered, word 40 that messages are large."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -50,10 +51,10 @@ class Oracle:
         self.write(word, number)
 
 
-def message(chance: random.Random) -> tuple[bytes, bytes]:
-    """Make a payload of up to 3 KB and metadata, sometimes so much that it needs a block of its own."""
+def message(chance: random.Random, *, large: bool) -> tuple[bytes, bytes]:
+    """Make a payload of up to 3 KB (8 KB) and metadata, sometimes so much that it needs a block of its own."""
     number = time.monotonic_ns()
-    body = chance.randbytes(chance.choice([0, 10, 100, 1000, 3000]))
+    body = chance.randbytes(chance.choice([1000, 8000, 8100] if large else [0, 10, 100, 1000, 3000]))
     extra = chance.choice([0, 8, 8, 500, 1200])
     return HEAD.pack(number, zlib.crc32(body), extra) + body, struct.pack("<Q", number) * (extra // 8)
 
@@ -70,7 +71,7 @@ def check(oracle: Oracle, lease: Lease, when: str) -> int:
 def write(oracle: Oracle, arena: Arena, chance: random.Random) -> None:
     writer = arena.writer(OUTPUTS["write"])
     while not oracle.read(STOP):
-        payload, meta = message(chance)
+        payload, meta = message(chance, large=bool(oracle.read(LARGE)))
         if chance.random() < 0.3:
             loan = writer.loan(len(payload))
             memoryview(loan)[:] = payload
@@ -97,7 +98,7 @@ def take(oracle: Oracle, arena: Arena, reader: Reader, held: list[Lease]) -> Non
     lease = reader.next()
     if lease is None:
         if not held and not reader.ended:
-            arena.wait(1)
+            arena.wait()
         return
     oracle.delivered(lease.channel, check(oracle, lease, "taken"))
     held.append(lease)
