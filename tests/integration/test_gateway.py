@@ -71,7 +71,8 @@ async def test_the_probes_say_what_the_kubelet_may_know(start: Start) -> None:
     port = pod.probe_ports[0]
     pod.until(lambda: pod.get("/livez", port)[0] == 200)
     pod.until_ready()
-    assert [pod.get(path, port)[0] for path in ("/startupz", "/readyz", "/livez", "/else")] == [200, 200, 200, 404]
+    pod.until(lambda: pod.get("/readyz", port)[0] == 200)
+    assert [pod.get(path, port)[0] for path in ("/startupz", "/else")] == [200, 404]
     assert pod.get("/metrics")[1].count("ringline_channel_messages_total{") == 3
     assert [pod.get(path)[0] for path in ("/livez", "/readyz", "/status", "/else")] == [200, 200, 200, 404]
 
@@ -177,6 +178,19 @@ async def test_the_kubelet_hears_of_a_frozen_node_and_its_term_ends_it(start: St
     pod.until(lambda: pod.status()["phase"] == "Failed")
     assert pod.status()["reason"] == "Unhealthy"
     assert pod.containers["b"].wait() == 0
+
+
+async def test_a_node_that_stops_is_not_ready_and_nothing_else_happens_to_it(start: Start) -> None:
+    pod = start(echoes(), health_check_interval=1000)
+    pod.until_ready()
+    port = pod.probe_ports[0]
+    pod.until(lambda: pod.get("/readyz", port)[0] == 200)
+    freeze(pod.node_pid("a"))
+    pod.until(lambda: pod.get("/readyz", port) == (503, "the node does not answer\n"))
+    os.kill(pod.node_pid("a"), signal.SIGCONT)
+    pod.until(lambda: pod.get("/readyz", port)[0] == 200)
+    assert await say(pod, "thawed") == "THAWED"
+    assert pod.node("a")["epoch"] == 1
 
 
 async def test_a_container_that_is_lost_takes_its_session_along(start: Start) -> None:

@@ -26,7 +26,7 @@ from ringline.node.children import Child, Forked
 from ringline.node.parent import Parent
 from ringline.node.pod_link import RETRY_S, GatewayLink
 from ringline.node.pod_output import ContainerOutput
-from ringline.node.pod_probe import ASK, ProbeServer, Verdict
+from ringline.node.pod_probe import Ask, ProbeServer, Verdict
 from ringline.node.pod_settings import PodEnvironment
 from ringline.node.preload import preload
 from ringline.node.pulse import Pulse
@@ -35,8 +35,10 @@ TERM_PATIENCE_S: Final = 3.0
 """Between SIGTERM and SIGKILL."""
 ABORT_PATIENCE_S: Final = 0.5
 """Between SIGABRT, at which a hung node leaves its stacks, and SIGKILL."""
-ANSWER_PATIENCE_S: Final = 2.5
-"""Less than the probe's own time-out, so that the kubelet hears a no."""
+LIVE: Final = Ask(2.5, hung=True)
+READY: Final = Ask(0.8, hung=False)
+"""Less than the probes' own time-outs of 3 and 1 s, so that the kubelet hears a no. A node that is stopped is not ready within
+two seconds; ended as hung is only what does not live either."""
 ORDERS_PATIENCE_S: Final = 1.0
 """After its node's end a container that is being stopped waits so long for the gateway's word."""
 _LAST_WORDS_S: Final = 2.0
@@ -104,7 +106,7 @@ class PodZygote(Parent):
 
     def _look_around(self) -> None:
         self._link.dial()
-        self._hung = self._probe.tick(ANSWER_PATIENCE_S) or self._hung
+        self._hung = self._probe.tick() or self._hung
         self._watch_memory()
         self._report_usage(time.monotonic())
         if self._term_at and self._code is None:
@@ -165,7 +167,7 @@ class PodZygote(Parent):
     def _pulsed(self) -> None:
         if self.pulse is not None and self.pulse.heard():
             self._hung = False
-            self._probe.resolve((200, "ok"))
+            self._probe.resolve((200, "ok"), self._readiness())
         else:
             self._lose_pulse()
 
@@ -175,17 +177,22 @@ class PodZygote(Parent):
             self.pulse.close()
             self.pulse = None
 
-    def _judge(self, path: str) -> Verdict | str:
-        """Answer the kubelet: ready is what the gateway said of the living incarnation, live what the node says itself."""
-        child = self._child
-        ready = child is not None and child.epoch == self._ready_epoch
-        if path == "/livez":
-            if not ready or self._restarts_nodes or self.pulse is None:
-                return 200, "ok"
+    @property
+    def _ready(self) -> bool:
+        """Whether the gateway has said so of the living incarnation."""
+        return self._child is not None and self._child.epoch == self._ready_epoch
+
+    def _readiness(self) -> Verdict:
+        return (200, "ok") if self._ready else (503, "the node is not ready")
+
+    def _judge(self, path: str) -> Verdict | Ask:
+        """Answer the kubelet: once the gateway has called the node ready, whether it lives and works is its own to say."""
+        if path in ("/livez", "/readyz"):
+            live = path == "/livez"
+            if not self._ready or self.pulse is None or (live and self._restarts_nodes):
+                return (200, "ok") if live else self._readiness()
             self.pulse.ask()
-            return ASK
-        if path == "/readyz":
-            return (200, "ok") if ready else (503, "the node is not ready")
+            return LIVE if live else READY
         if path == "/startupz":
             return (200, "ok") if self._was_ready else (503, "the node is starting")
         return 404, "there are /startupz, /readyz and /livez"
@@ -193,7 +200,9 @@ class PodZygote(Parent):
     def _exited(self, _child: Child, report: dict[str, Any]) -> None:
         self._child = None
         self._lose_pulse()
-        self._probe.resolve((200, "ok"))  # the zygote lives; what becomes of its node is being decided
+        self._probe.resolve(
+            (200, "ok"), self._readiness()
+        )  # the zygote lives; what becomes of its node is being decided
         if self._killed_for_memory:
             report["oom"] = True
         report["final"] = bool(report["oom"]) or bool(self._term_at)

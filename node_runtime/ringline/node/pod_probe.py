@@ -1,7 +1,7 @@
 """The probe port of a node's container: the kubelet asks, the zygote answers, also while its node is absent or loads.
 
-A few lines of HTTP instead of a server: process 1 has one thread, so that it may fork. ``/livez`` may have to wait for the
-node's own answer; a question that is not answered in time is a no.
+A few lines of HTTP instead of a server: process 1 has one thread, so that it may fork. ``/livez`` and ``/readyz`` may have to
+wait for the node's own answer; a question that is not answered in time is a no.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-ASK: Final = "ask"
-"""A verdict that the node itself has to give."""
 _LONGEST_REQUEST: Final = 8192
 _MOST_CLIENTS: Final = 32
 _PATIENCE_S: Final = 5.0
 _WORDS: Final = {200: b"OK", 404: b"Not Found", 503: b"Service Unavailable"}
 
 Verdict = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A verdict that the node itself has to give within `patience_s`, else it is a no; `hung`: and the node counts as hung."""
+
+    patience_s: float
+    hung: bool
 
 
 def listen(port: int) -> socket.socket:
@@ -30,13 +37,13 @@ def listen(port: int) -> socket.socket:
 
 
 class ProbeServer:
-    """Answers GET requests. `judge(path)` gives a status and a word, or `ASK`; then `resolve` answers later."""
+    """Answers GET requests. `judge(path)` gives a status and a word, or `Ask`; then `resolve` answers later."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         listener: socket.socket,
-        judge: Callable[[str], Verdict | str],
+        judge: Callable[[str], Verdict | Ask],
     ) -> None:
         self._selector = selector
         self._judge = judge
@@ -53,20 +60,20 @@ class ProbeServer:
     @property
     def waiting(self) -> bool:
         """Whether a client waits for the node's answer."""
-        return any(client.asked for client in self._clients.values())
+        return any(client.ask for client in self._clients.values())
 
-    def resolve(self, verdict: Verdict) -> None:
-        """Answer those who wait for the node."""
+    def resolve(self, live: Verdict, ready: Verdict) -> None:
+        """Answer those who wait for the node: whether it lives, or whether it is ready."""
         for sock, client in list(self._clients.items()):
-            if client.asked:
-                self._answer(sock, verdict)
+            if client.ask is not None:
+                self._answer(sock, live if client.ask.hung else ready)
 
-    def tick(self, answer_patience_s: float) -> bool:
-        """Let go who sends no request, and say no to who waits too long for the node; whether there was one."""
+    def tick(self) -> bool:
+        """Let go who sends no request, and say no to who waits too long for the node; whether it hangs therefore."""
         now, hung = time.monotonic(), False
         for sock, client in list(self._clients.items()):
-            if client.asked and now - client.asked > answer_patience_s:
-                hung = True
+            if client.ask is not None and now - client.asked > client.ask.patience_s:
+                hung = hung or client.ask.hung
                 self._answer(sock, (503, "the node does not answer"))
             elif now - client.since > _PATIENCE_S:
                 self._drop(sock)
@@ -95,12 +102,12 @@ class ProbeServer:
         client.request += data
         if not data or len(client.request) > _LONGEST_REQUEST:
             self._drop(sock)
-        elif b"\r\n\r\n" in client.request and not client.asked:
+        elif b"\r\n\r\n" in client.request and client.ask is None:
             words = client.request.split(b" ", 2)
             path = words[1].split(b"?")[0].decode(errors="replace") if len(words) == 3 and words[0] == b"GET" else ""
             verdict = self._judge(path)
-            if isinstance(verdict, str):
-                client.asked = time.monotonic()
+            if isinstance(verdict, Ask):
+                client.ask, client.asked = verdict, time.monotonic()
             else:
                 self._answer(sock, verdict)
 
@@ -121,9 +128,10 @@ class ProbeServer:
 
 
 class _Client:
-    """One connection: what it has sent, and since when it waits for the node."""
+    """One connection: what it has sent, what it asks the node, and since when."""
 
     def __init__(self) -> None:
         self.request = b""
         self.since = time.monotonic()
+        self.ask: Ask | None = None
         self.asked = 0.0

@@ -9,9 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 from ringline.node import pod_probe
-from ringline.node.pod_probe import ASK, ProbeServer, Verdict, listen
+from ringline.node.pod_probe import Ask, ProbeServer, Verdict, listen
 
-VERDICTS: dict[str, Verdict | str] = {"/readyz": (503, "not yet"), "/startupz": (200, "ok"), "/livez": ASK}
+NOT_YET, OK = (503, "not yet"), (200, "ok")
+VERDICTS: dict[str, Verdict | Ask] = {
+    "/readyz": NOT_YET,
+    "/startupz": OK,
+    "/livez": Ask(10.0, hung=True),
+    "/works": Ask(10.0, hung=False),
+    "/livez/impatient": Ask(-1.0, hung=True),
+    "/works/impatient": Ask(-1.0, hung=False),
+}
 
 
 class Server:
@@ -71,18 +79,20 @@ def test_a_question_gets_its_verdict_and_the_connection_ends(
     assert server.clients[-1].recv(1) == b""
 
 
-def test_a_question_for_the_node_waits_for_its_answer(server: Server) -> None:
-    client = server.client(b"GET /livez HTTP/1.1\r\n\r\n")
+def test_questions_for_the_node_wait_for_its_answer(server: Server) -> None:
+    lives, works = (server.client(f"GET {path} HTTP/1.1\r\n\r\n".encode()) for path in ("/livez", "/works"))
     assert server.probe.waiting
-    assert server.probe.tick(10.0) is False
-    server.probe.resolve((200, "alive"))
-    assert b"alive" in client.recv(4096)
+    assert server.probe.tick() is False
+    server.probe.resolve((200, "alive"), (503, "but not ready"))
+    assert b"alive" in lives.recv(4096)
+    assert works.recv(4096).startswith(b"HTTP/1.1 503 ")
     assert not server.probe.waiting
 
 
-def test_a_node_that_does_not_answer_in_time_is_a_no(server: Server) -> None:
-    client = server.client(b"GET /livez HTTP/1.1\r\n\r\n")
-    assert server.probe.tick(-1.0) is True
+@pytest.mark.parametrize(("path", "hung"), [("/livez/impatient", True), ("/works/impatient", False)])
+def test_a_node_that_does_not_answer_in_time_is_a_no(server: Server, path: str, hung: bool) -> None:
+    client = server.client(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+    assert server.probe.tick() is hung
     assert client.recv(4096).startswith(b"HTTP/1.1 503 ")
 
 
@@ -112,14 +122,14 @@ def test_a_request_without_an_end_is_cut_off(server: Server) -> None:
 def test_who_says_nothing_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     client = server.client()
     monkeypatch.setattr(pod_probe, "_PATIENCE_S", -1.0)
-    server.probe.tick(10.0)
+    server.probe.tick()
     assert client.recv(1) == b""
 
 
 def test_a_client_that_hangs_up_is_forgotten(server: Server) -> None:
     server.client(b"GET /livez HTTP/1.1\r\n\r\n").close()
     server.turn()
-    server.probe.resolve((200, "ok"))
+    server.probe.resolve(OK, NOT_YET)
     assert not server.probe.waiting
 
 
