@@ -50,7 +50,7 @@ async def test_two_sources_are_mixed_by_time(executor: str) -> None:
     for name, hz in (("low", 200), ("high", 2000)):
         options = {"frequency_hz": hz, "duration_s": 0.3, "level_db": -20, "sample_rate": 16000, "pace": "fast"}
         pipeline.add_node("tone_source", name, options)
-    pipeline.add_node("mix", "sum", {"wait_ms": 0})
+    pipeline.add_node("mix", "sum", {"wait_ms": 60_000})
     pipeline.connect("low", "audio", "sum", "low").connect("high", "audio", "sum", "high")
     pipeline.output("mixed", from_="sum.audio")
     async with running(pipeline, executor) as session:
@@ -83,7 +83,7 @@ async def test_work_is_shared_and_comes_back_in_order(executor: str) -> None:
     for name in ("one", "two", "three"):
         pipeline.add_node("pass_through", name)
         pipeline.connect("share", name, name, "input")
-    pipeline.add_node("reorder", "merge", {"wait_ms": 0})
+    pipeline.add_node("reorder", "merge", {"wait_ms": 60_000})
     for name in ("one", "two", "three"):
         pipeline.connect(name, "output", "merge", name)
     pipeline.output("merged", from_="merge.output")

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 Entry = Mapping[str, Any]
 Catalog = Mapping[str, Entry]
-"""Type → {summary, module, aliases, inputs, outputs, config, extra, source, …}; see `declared_ports`."""
+"""Type → {summary, module, aliases, inputs, outputs, config, extra, source, one_to_one, wait_limit, …}; see `declared_ports`.
+
+The last two are the class attributes of `MultiprocessNode` with these names."""
 
 ANY_PORT: Final = "*"
 """As a port's name: every port that a connection names, of the type given."""

@@ -11,7 +11,7 @@ from typing import Any
 from ringline.errors import Problem, ResourceLimitError, SettingsError
 from ringline.graph.assemble import assemble
 from ringline.graph.catalog import Catalog, load_catalog
-from ringline.graph.checks import cycles, edges, flows, names, nodes
+from ringline.graph.checks import cycles, edges, flows, joins, names, nodes
 from ringline.graph.draft import Draft, whole
 from ringline.graph.model import MediaPipeline
 from ringline.graph.session_plan import SessionPlan
@@ -57,6 +57,8 @@ def graph_problems(draft: Draft, wiring: Wiring, catalog: Catalog) -> Iterator[P
         yield from cycles.check_reach(draft, wiring)
     yield from flows.check_flows(draft)
     yield from nodes.check_nodes(draft, catalog)
+    if draft.complete:  # a channel that was left out may be what joins the branches
+        yield from joins.check_joins(draft, wiring, catalog)
 
 
 def _budget(pipeline: MediaPipeline, wiring: Wiring, settings: RuntimeConfig | None) -> Iterator[Problem]:

@@ -72,6 +72,11 @@ class MultiprocessNode:
     aliases: ClassVar[tuple[str, ...]] = ()
     ends_with_first_input: ClassVar[bool] = False
     """True for a join that ends as soon as one of its inputs ended; else a node ends when all have."""
+    one_to_one: ClassVar[bool] = False
+    """True for a class that sends exactly one message at each connected output for each message that it takes: a join behind
+    two such branches of one fan-out may wait for ever, any other needs a limit."""
+    wait_limit: ClassVar[str] = ""
+    """Of a join: the key of its config that says how long, in ms, a message waits for its partners; 0 there is for ever."""
     node_type: ClassVar[str] = ""
     """The name under which the class was registered first."""
 

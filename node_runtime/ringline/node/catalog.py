@@ -41,6 +41,8 @@ def entry(cls: type[MultiprocessNode]) -> dict[str, Any]:
         "config": _schema(cls),
         "extra": cls.extra,
         "source": issubclass(cls, SourceNode),
+        "one_to_one": cls.one_to_one,
+        "wait_limit": cls.wait_limit,
     }
 
 

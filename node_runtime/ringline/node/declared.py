@@ -15,7 +15,7 @@ from ringline.node import discovery
 
 
 def declared_types(folders: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
-    """Give catalog entries {inputs, outputs, source} by type name, for the files directly in `folders`."""
+    """Give catalog entries {inputs, outputs, source, one_to_one, wait_limit} by type name, for the files directly in `folders`."""
     found: dict[str, dict[str, Any]] = {}
     for file in discovery.candidates([Path(folder) for folder in folders]):
         found |= declared_in(file)
@@ -40,18 +40,37 @@ def _names(cls: ast.ClassDef) -> list[str]:
 def _entry(cls: ast.ClassDef) -> dict[str, Any]:
     source = any(_last(base) == "SourceNode" for base in cls.bases)
     inputs = _ports(cls, "inputs")
-    return {"inputs": {} if source and inputs is None else inputs, "outputs": _ports(cls, "outputs"), "source": source}
+    return {
+        "inputs": {} if source and inputs is None else inputs,
+        "outputs": _ports(cls, "outputs"),
+        "source": source,
+        "one_to_one": _constant(cls, "one_to_one") is True,
+        "wait_limit": str(_constant(cls, "wait_limit") or ""),
+    }
 
 
 def _ports(cls: ast.ClassDef, name: str) -> dict[str, str] | None:
     """Read a class attribute that is a literal mapping from port names to types; None if it is anything else."""
+    value = _assigned(cls, name)
+    if isinstance(value, ast.Dict):
+        keys = [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+        if len(keys) == len(value.values):
+            return {key: _kind(kind) for key, kind in zip(keys, value.values, strict=True)}
+    return None
+
+
+def _constant(cls: ast.ClassDef, name: str) -> Any:
+    """Read a class attribute that is a literal constant; None if it is anything else."""
+    value = _assigned(cls, name)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def _assigned(cls: ast.ClassDef, name: str) -> ast.expr | None:
     for item in cls.body:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
-        value = getattr(item, "value", None)
-        if isinstance(target, ast.Name) and target.id == name and isinstance(value, ast.Dict):
-            keys = [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
-            if len(keys) == len(value.values):
-                return {key: _kind(kind) for key, kind in zip(keys, value.values, strict=True)}
+        value: ast.expr | None = getattr(item, "value", None)
+        if isinstance(target, ast.Name) and target.id == name:
+            return value
     return None
 
 

@@ -18,11 +18,14 @@ class Split(MultiprocessNode):
     """Doc."""
     inputs = {"audio": DataType.AUDIO}
     outputs: dict = {"speech": "audio", "other": KINDS[3]}
+    one_to_one = True
+    wait_limit: str = "patience_ms"
 
 @ringline.register_node("count")
 @register_node("count_again")
 class Count(ringline.SourceNode):
     outputs = {**MORE, "a": "text"}
+    one_to_one = is_it()
 
 @register_node(NAME)
 class Computed(MultiprocessNode): ...
@@ -34,9 +37,15 @@ class Plain(MultiprocessNode): ...
 def test_what_is_written_down_is_found(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(TEXT)
-    source: dict[str, object] = {"inputs": {}, "outputs": None, "source": True}
+    source = {"inputs": {}, "outputs": None, "source": True, "one_to_one": False, "wait_limit": ""}
     assert declared_types([tmp_path]) == {
-        "split": {"inputs": {"audio": "audio"}, "outputs": {"speech": "audio", "other": "any"}, "source": False},
+        "split": {
+            "inputs": {"audio": "audio"},
+            "outputs": {"speech": "audio", "other": "any"},
+            "source": False,
+            "one_to_one": True,
+            "wait_limit": "patience_ms",
+        },
         "count": source,
         "count_again": source,
     }

@@ -52,6 +52,7 @@ class Gain(MultiprocessNode):
     inputs: ClassVar[Ports] = {"audio": DataType.AUDIO}
     outputs: ClassVar[Ports] = {"audio": DataType.AUDIO}
     Config = GainConfig
+    one_to_one = True
     options: GainConfig
 
     def process(self, data: RuntimeData) -> RuntimeData:

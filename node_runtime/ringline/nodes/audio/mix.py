@@ -60,6 +60,7 @@ class Mix(WaitingNode):
     inputs: ClassVar[Ports] = {"*": DataType.AUDIO}
     outputs: ClassVar[Ports] = {"audio": DataType.AUDIO}
     Config = MixConfig
+    wait_limit = "wait_ms"
     options: MixConfig
 
     def forget(self) -> None:

@@ -52,6 +52,7 @@ class Join(WaitingNode):
     inputs: ClassVar[Ports] = {"*": "any"}
     outputs: ClassVar[Ports] = {"output": "any"}
     Config = JoinConfig
+    wait_limit = "wait_ms"
     options: JoinConfig
 
     def initialize(self) -> None:

@@ -26,6 +26,7 @@ class PassThrough(MultiprocessNode):
     inputs: ClassVar[Ports] = {"input": "any"}
     outputs: ClassVar[Ports] = {"output": "any"}
     Config = NoConfig
+    one_to_one = True
 
     def process(self, data: RuntimeData) -> RuntimeData:
         return data

@@ -47,6 +47,7 @@ class Reorder(WaitingNode):
     inputs: ClassVar[Ports] = {"*": "any"}
     outputs: ClassVar[Ports] = {"output": "any"}
     Config = ReorderConfig
+    wait_limit = "wait_ms"
     options: ReorderConfig
 
     def forget(self) -> None:

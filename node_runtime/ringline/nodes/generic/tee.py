@@ -24,6 +24,7 @@ class Tee(MultiprocessNode):
     inputs: ClassVar[Ports] = {"input": "any"}
     outputs: ClassVar[Ports] = {"*": "any"}
     Config = NoConfig
+    one_to_one = True
 
     def process(self, data: RuntimeData) -> dict[str, RuntimeData]:
         return dict.fromkeys(self.output_ports, data)

@@ -53,6 +53,7 @@ class Draw(WaitingNode):
     inputs: ClassVar[Ports] = {"video": DataType.VIDEO, "detections": DataType.JSON}
     outputs: ClassVar[Ports] = {"video": DataType.VIDEO}
     Config = DrawConfig
+    wait_limit = "wait_ms"
     extra = "video"
     options: DrawConfig
 

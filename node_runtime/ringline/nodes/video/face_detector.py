@@ -46,6 +46,7 @@ class FaceDetector(MultiprocessNode):
     inputs: ClassVar[Ports] = {"video": DataType.VIDEO}
     outputs: ClassVar[Ports] = {"detections": DataType.JSON}
     Config = FaceDetectorConfig
+    one_to_one = True
     extra = "video"
     options: FaceDetectorConfig
 

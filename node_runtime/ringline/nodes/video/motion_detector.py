@@ -40,6 +40,7 @@ class MotionDetector(MultiprocessNode):
     inputs: ClassVar[Ports] = {"video": DataType.VIDEO}
     outputs: ClassVar[Ports] = {"detections": DataType.JSON}
     Config = MotionDetectorConfig
+    one_to_one = True
     extra = "video"
     options: MotionDetectorConfig
 
