@@ -1,11 +1,11 @@
-"""The supervisor of sessions, with what a handle and a pool need beside: their own handle class, and their own word on exits.
+"""The session around one spawned process, and what it and pools have in common: names, folders, plans.
 
-A pool or a handle is a session whose nodes are agents' processes: same zygote, control link, arena and restarts.
+A pool or a handle is a session whose nodes are agents' processes: same zygote, control link, arena and restarts. What differs
+from other sessions goes through `ringline.host.terms`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import uuid
@@ -19,13 +19,13 @@ from ringline.control.messages import Message, MessageType
 from ringline.errors import EndOfStream, RinglineError
 from ringline.graph.pipeline import Pipeline
 from ringline.graph.session_plan import SessionPlan
-from ringline.host.crew import Crew
 from ringline.host.directory import directory_of
 from ringline.host.exits import ExitRecord
-from ringline.host.handle import NodeHandle, SpawnConfig
+from ringline.host.handle import SpawnConfig
 from ringline.host.launcher import LocalLauncher
-from ringline.host.member import Member
+from ringline.host.member import ZygoteProcess
 from ringline.host.supervisor import Supervisor
+from ringline.host.terms import Terms
 from ringline.settings import RuntimeConfig, resolve_settings
 
 CHILD = "child"
@@ -37,7 +37,6 @@ _CONTROL = frozenset(
     )
 )  # fmt: skip
 """Commands go by the control socket, where they overtake; everything else is a block in the input channel."""
-HandleFactory = Callable[[Member, NodeHandle], NodeHandle]
 
 
 def session_name(kind: str) -> str:
@@ -56,47 +55,11 @@ def planned(pipeline: Pipeline, **settings: Any) -> SessionPlan:
     return pipeline.plan(resolve_settings(environ=os.environ, overrides=RuntimeConfig(**settings)))
 
 
-class SpawnCrew(Crew):
-    """A crew of one, whose handle belongs to the application: no checks and no kills that it did not ask for."""
+class SpawnSession:
+    """Owns the session of one spawned process, and is the handle's `Owner` and `Line`.
 
-    handle: SpawnedProcessHandle
-
-    def adopt(self, config: SpawnConfig, options: dict[str, Any], supervisor: SpawnSupervisor) -> None:
-        """Say how the handle is to be made; before the launch."""
-        self._config, self._options, self._supervisor = config, options, supervisor
-
-    def _spawn(self, member: Member) -> None:
-        super()._spawn(member)
-        assert member.process is not None
-        member.handle = self.handle = SpawnedProcessHandle(
-            SpawnedProcess(member.process, self._supervisor.end_input),
-            self._supervisor,
-            config=self._config,
-            on_message=lambda message: self._told(member, message),
-            **self._options,
-        )
-
-    async def _begin_work(self, member: Member) -> None:
-        if member.handle is not None:
-            await self._say_start(member, member.handle)
-            member.state = "running"
-
-    def expect_end(self) -> None:
-        """From now on the end of the process is no crash."""
-        self.members[CHILD].stopping = True
-
-    async def reclaimed(self) -> bool:
-        """Take back what the dead process held; its messages stay."""
-        return await self._reclaimed(self.members[CHILD])
-
-    @property
-    def tail(self) -> tuple[str, ...]:
-        """The last lines that the process wrote to stderr."""
-        return tuple(self.members[CHILD].tail)
-
-
-class SpawnSupervisor(Supervisor):
-    """Owns the session of one spawned process, and is the handle's `Line` and source of messages."""
+    Nobody checks or kills the process unless the application asks its handle to.
+    """
 
     def __init__(
         self,
@@ -105,58 +68,67 @@ class SpawnSupervisor(Supervisor):
         options: dict[str, Any],
         on_line: Callable[[str, str, str], None],
     ) -> None:
-        name = session_name("spawn")
-        launcher = LocalLauncher(directory_of(name, os.environ), None)
-        super().__init__(name, plan, launcher=launcher, on_log=on_line, on_crash=lambda _: None)
-        self.own = SpawnCrew(name, plan, self._crew.tell)
-        self._crew = self.own
-        self.own.adopt(config, options, self)
+        self.session_id = session_name("spawn")
         self.exit: ExitRecord | None = None
+        self.handle: SpawnedProcessHandle
+        self._config, self._options = config, options
+        self._input, self._output = plan.input_channel(CHILD), plan.output_channel(CHILD)
+        launcher = LocalLauncher(directory_of(self.session_id, os.environ), None)
+        terms = Terms(handle=self._handle, checked=False, exited=self._exited, failed=self._failed)
+        self._supervisor = Supervisor(
+            self.session_id, plan, launcher=launcher, on_log=on_line, on_crash=lambda _: None, terms=terms
+        )
 
-    async def send(self, message: Message) -> None:  # type: ignore[override]
+    async def start(self) -> None:
+        """Spawn the process and let it work; returns when its agent is made. The caller closes on errors."""
+        await self._supervisor.initialize(None)
+        await self._supervisor.start()
+
+    async def close(self) -> None:
+        """End the process and free everything."""
+        await self._supervisor.close()
+
+    async def send(self, message: Message) -> None:
         """Send a message of the handle: commands by the control socket, the others as a block."""
         if message.type in _CONTROL:
-            assert self._control is not None
-            await self._control.send(CHILD, message)
-            return
-        await super().send(self.plan.input_channel(CHILD), mail.to_data(message), None)
+            await self._supervisor.command(CHILD, message)
+        else:
+            await self._supervisor.send(self._input, mail.to_data(message), None)
 
     async def next_message(self) -> Message | None:
         """Give the next message of the process; None when it has ended and all is read."""
         try:
-            return mail.from_data(await self.receive(self.plan.output_channel(CHILD), None))
+            return mail.from_data(await self._supervisor.receive(self._output, None))
         except EndOfStream:
             return None
 
     def end_input(self) -> None:
         """No more input will come: the process finishes what it has and ends itself."""
-        self.end(self.plan.input_channel(CHILD))
+        self._supervisor.end(self._input)
 
     async def end_output(self) -> None:
         """After the process' death: whatever it had sent can still be read, then the output ends."""
-        if await self.own.reclaimed():
-            self._open_arena().end(self.plan.output_channel(CHILD).name)
-        else:
-            await asyncio.sleep(0)
-            self._fail_ports(RinglineError("what the process held could not be reclaimed"))
-
-    def _fail_ports(self, error: BaseException) -> None:
-        if self._ports is not None:
-            self._ports.fail(error)
+        if not await self._supervisor.end_output(CHILD, self._output):
+            self._supervisor.fail_ports(RinglineError("what the process held could not be reclaimed"))
 
     def expect_end(self) -> None:
         """From now on the end of the process is no crash."""
-        self.own.expect_end()
+        self._supervisor.crew.members[CHILD].stopping = True
 
     def stderr_tail(self) -> tuple[str, ...]:
         """Give the last lines that the process wrote to stderr."""
-        return self.own.tail
+        return tuple(self._supervisor.crew.members[CHILD].tail)
+
+    def _handle(self, process: ZygoteProcess, on_message: Callable[[Message], None]) -> SpawnedProcessHandle:
+        spawned = SpawnedProcess(process, self.end_input)
+        self.handle = SpawnedProcessHandle(spawned, self, config=self._config, on_message=on_message, **self._options)
+        return self.handle
 
     def _exited(self, record: ExitRecord) -> None:
         self.exit = record
 
-    def _fail(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> bool:
         """Take note of a failure: the process' end is none for its handle, the loss of the zygote is."""
-        self._settle(error)
         if self.exit is None:
-            self._fail_ports(error)
+            self._supervisor.fail_ports(error)
+        return False

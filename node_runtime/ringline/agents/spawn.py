@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ringline.agents.engine import CHILD, SpawnSupervisor, folders, planned
+from ringline.agents.engine import CHILD, SpawnSession, folders, planned
 from ringline.agents.handle import SpawnedProcessHandle
 from ringline.control.messages import Message, MessageType
 from ringline.errors import SettingsError
@@ -54,15 +54,14 @@ async def spawn_process(
     process_id = str(uuid.uuid4())
     options = {"process_id": process_id, "on_unhealthy": on_unhealthy, "max_health_failures": max_health_failures}
     lines = log_callback or (lambda _, stream, line: log.info("%s %s", stream, line, extra={"process_id": process_id}))
-    supervisor = SpawnSupervisor(_plan(agent_config), config or SpawnConfig(), options, lines)
+    session = SpawnSession(_plan(agent_config), config or SpawnConfig(), options, lines)
     try:
-        await supervisor.initialize(None)
-        await supervisor.start()
-        handle = supervisor.own.handle
+        await session.start()
+        handle = session.handle
         payload = {"agent_config": agent_config, "inputs": inputs}
         await handle.send_message(Message(MessageType.INPUT, payload, str(uuid.uuid4())))
     except BaseException:
-        await supervisor.close()
+        await session.close()
         raise
     handle.begin()
     log.info("spawned process %s", process_id, extra={"process_id": process_id, "pid": handle.pid})

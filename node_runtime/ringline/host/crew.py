@@ -28,6 +28,7 @@ from ringline.host.launcher import Past, Zygotes
 from ringline.host.member import Member, ZygoteProcess
 from ringline.host.restart import RestartPolicy
 from ringline.host.status import PROGRESS_STATES, Progress
+from ringline.host.terms import Terms
 from ringline.shm import Arena
 
 log = logging.getLogger("ringline.host")
@@ -75,14 +76,15 @@ class Listeners:
 class Crew:
     """All members of one session. Its methods belong to one event loop."""
 
-    def __init__(self, session_id: str, plan: SessionPlan, listeners: Listeners) -> None:
+    def __init__(self, session_id: str, plan: SessionPlan, listeners: Listeners, terms: Terms | None = None) -> None:
         self.session_id = session_id
         self.plan = plan
         self.tell = listeners
+        self.terms = terms or Terms()
         self.phase = "initialize"
         """initialize, work (restarts are possible) or over."""
         said = plan.session
-        policy = RestartPolicy(
+        policy = self.terms.policy or RestartPolicy(
             said.max_restarts, said.backoff_seconds, said.max_backoff_seconds, said.restart_window_seconds
         )
         self.members = {node.name: Member(node, policy) for node in plan.nodes}
@@ -125,12 +127,23 @@ class Crew:
                 self.kill(member, "Fenced")
 
     def _spawn(self, member: Member) -> None:
-        links, runtime = self.links, self.plan.runtime
+        links = self.links
         epoch = links.arena.epoch_of(member.name)
         process = ZygoteProcess(lambda number: links.zygote.signal(member.name, epoch, number))
-        handle = NodeHandle(
+        if self.terms.handle is not None:
+            handle = self.terms.handle(process, lambda message: self._told(member, message))
+        else:
+            handle = self._handle(member, process, epoch)
+        member.begin(epoch, handle, process)
+        self.tell.progress(member.progress)
+        environment = links.launch.environment(member.plan, epoch)
+        links.zygote.spawn(member.name, epoch, environment, links.launch.command(member.plan))
+
+    def _handle(self, member: Member, process: ZygoteProcess, epoch: int) -> NodeHandle:
+        runtime = self.plan.runtime
+        return NodeHandle(
             process,
-            _NodeLine(links.control, member.name),
+            _NodeLine(self.links.control, member.name),
             process_id=f"{self.session_id}/{member.name}/{epoch}",
             config=SpawnConfig(
                 runtime.health_check_interval, runtime.cleanup_grace_period_secs, runtime.health_check_timeout
@@ -140,10 +153,6 @@ class Crew:
             on_message=lambda message: self._told(member, message),
             labels=self.labels(member),
         )
-        member.begin(epoch, handle, process)
-        self.tell.progress(member.progress)
-        environment = links.launch.environment(member.plan, epoch)
-        links.zygote.spawn(member.name, epoch, environment, links.launch.command(member.plan))
 
     async def all_ready(self) -> None:
         """Return when every node is ready. Raises the first failure, or `InitTimeout`."""
@@ -173,7 +182,10 @@ class Crew:
         await self._say_start(member, member.handle)
         if member.state == "ready":
             member.state = "running"
-        await member.handle.start_health_check()
+        if self.terms.checked:
+            await member.handle.start_health_check()
+        if member.alive:
+            self.terms.began(member.name, member.epoch)
 
     async def _say_start(self, member: Member, handle: NodeHandle) -> None:
         """Send START; a node of a host that died has to dial again first."""
@@ -201,6 +213,12 @@ class Crew:
         self._condemn(member, reason)
         if member.process is not None:
             member.process.send_signal(signals.SIGKILL)
+
+    def renew(self, node: str, reason: str) -> None:
+        """Kill a node and have it back at once; this uses up none of its restarts."""
+        member = self.members[node]
+        member.history.order()
+        self.kill(member, reason)
 
     def _condemn(self, member: Member, reason: str) -> None:
         """Fence a node that is going to be killed. The fence is exact: it commits nothing more."""
@@ -347,7 +365,7 @@ class Crew:
         """Bring a node back in its next epoch, once nothing of the old one can act any more."""
         log.warning("restarting node %s in %.1fs", member.name, delay_s, extra=self.labels(member))
         await asyncio.sleep(delay_s)
-        if not await self._reclaimed(member):
+        if not await self.reclaimed(member.name):
             self.tell.failed(SessionError(f"what node '{member.name}' held could not be reclaimed after its end"))
             return
         self._spawn(member)
@@ -363,11 +381,11 @@ class Crew:
             if self._started and self.phase == "work":
                 await self._begin_work(member)
 
-    async def _reclaimed(self, member: Member) -> bool:
-        """Take back what a dead node held; waits for its lock, and for a neighbour that is inside a commit."""
+    async def reclaimed(self, node: str) -> bool:
+        """Take back what a dead node held; waits for its lock, and for a neighbour that is inside a commit. False: in vain."""
         arena = self.links.arena
         deadline = time.monotonic() + LOCK_PATIENCE_S
-        while arena.lock_held(member.name) or not arena.reclaim(member.name, keep_queue=True):
+        while arena.lock_held(node) or not arena.reclaim(node, keep_queue=True):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.002)

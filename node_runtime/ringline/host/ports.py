@@ -6,10 +6,11 @@ The arena's FIFO is watched by the event loop only while somebody waits; a wait 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ringline.data import RuntimeData
 from ringline.data.codec import decode, encode
@@ -19,7 +20,11 @@ from ringline.graph.plan import SessionPlan
 from ringline.names import HOST
 from ringline.shm import Arena, Reader, Writer
 
+log = logging.getLogger("ringline.host")
+
 _T = TypeVar("_T")
+_AT_ONCE: Final = 64
+"""Messages that a listener gets from one channel before the others have their turn."""
 
 
 def channel_full(channel: str, waited_s: float | None) -> ChannelFullError:
@@ -48,6 +53,7 @@ class HostPorts:
                 reader.wanted = False  # what nobody waits for must not keep the bell from being armed
         self._locks = {name: asyncio.Lock() for name in self._writers}
         self._listeners: Counter[str] = Counter()
+        self._takers: dict[str, tuple[Reader, ChannelPlan, Callable[[RuntimeData], None]]] = {}
         self._ended: set[str] = set()
         self._waiters: set[asyncio.Future[None]] = set()
         self._failure: BaseException | None = None
@@ -63,6 +69,7 @@ class HostPorts:
     def close(self) -> None:
         """Stop watching the FIFO; who still waits gets `SessionClosedError` through `fail` before."""
         self._loop.remove_reader(self._arena.poll_fd)
+        self._takers.clear()
         self._wake_all()
 
     async def send(self, channel: ChannelPlan, data: RuntimeData, timeout_s: float | None) -> bool:
@@ -105,6 +112,17 @@ class HostPorts:
         finally:
             self._listeners[channel.name] -= 1
             reader.wanted = self._listeners[channel.name] > 0
+
+    def listen(self, channel: ChannelPlan, take: Callable[[RuntimeData], None]) -> None:
+        """Give each message of an output to `take` as it comes, until its stream ends; nobody may `receive` from it then."""
+        reader = self._readers[channel.name]
+        reader.wanted = True
+        self._takers[channel.name] = (reader, channel, take)
+        self._serve()
+
+    def hand_out(self) -> int:
+        """Give what has come to those who listen, at most some from each; how many."""
+        return sum(self._hand_out(*taker) for taker in list(self._takers.values()))
 
     def end(self, channel: ChannelPlan) -> None:
         """Mark the end of an input's stream; idempotent."""
@@ -175,6 +193,34 @@ class HostPorts:
             finally:
                 self._waiters.discard(waiter)
 
+    def _serve(self) -> None:
+        """Serve those who listen and arm the bell again; whoever waits for something else looks for himself."""
+        while self._takers and self._failure is None:
+            given = self.hand_out()
+            if not self._arm():
+                if not self.hand_out():  # the recheck after arming
+                    return
+            elif not given:
+                self._wake_all()
+                self._loop.call_soon(self._serve)
+                return
+
+    def _hand_out(self, reader: Reader, channel: ChannelPlan, take: Callable[[RuntimeData], None]) -> int:
+        for count in range(_AT_ONCE):
+            try:
+                data = self._take(reader, channel)
+            except EndOfStream:
+                reader.wanted = False
+                self._takers.pop(channel.name, None)
+                return count
+            if data is None:
+                return count
+            try:
+                take(data)
+            except Exception:
+                log.exception("a listener to output %s failed", channel.name)
+        return _AT_ONCE
+
     def _arm(self) -> bool:
         if not self._armed:
             self._armed = not self._arena.arm()
@@ -184,6 +230,7 @@ class HostPorts:
         self._armed = False
         self._arena.disarm()
         self._wake_all()
+        self._serve()
 
     def _wake_all(self) -> None:
         for waiter in self._waiters:

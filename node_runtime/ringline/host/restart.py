@@ -31,12 +31,21 @@ class RestartHistory:
         self.policy = policy
         self.restarts = 0
         self._recent: deque[float] = deque()
+        self._ordered = False
+
+    def order(self) -> None:
+        """Say that the next end is ordered: the restart after it is immediate and uses up nothing."""
+        self._ordered = True
 
     def next_delay(self, now: float) -> float | None:
         """Seconds to wait before the next start, or None when the node's restarts are used up.
 
         `now` is any monotonic clock in seconds. A returned delay counts as a restart.
         """
+        if self._ordered:
+            self._ordered = False
+            self.restarts += 1
+            return 0.0
         policy = self.policy
         while policy.window_s and self._recent and now - self._recent[0] > policy.window_s:
             self._recent.popleft()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ringline.control.link import ControlServer
+from ringline.control.messages import Message
 from ringline.data import RuntimeData
 from ringline.errors import SessionClosedError, SessionError
 from ringline.graph.layout import ChannelPlan
@@ -26,6 +27,7 @@ from ringline.host.member import Member
 from ringline.host.ports import HostPorts
 from ringline.host.shutdown import end_nodes
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
+from ringline.host.terms import Terms
 from ringline.host.usage import usage
 from ringline.metrics.facts import NodeFacts, SessionFacts
 from ringline.names import CONTROL_SOCKET
@@ -48,6 +50,7 @@ class Supervisor:
         launcher: Launcher,
         on_log: Callable[[str, str, str], None],
         on_crash: OnCrash,
+        terms: Terms | None = None,
     ) -> None:
         self.session_id = session_id
         self.plan = plan
@@ -56,8 +59,9 @@ class Supervisor:
         self._launcher = launcher
         self._failure: BaseException | None = None
         self._on_progress: OnProgress | None = None
-        listeners = Listeners(self._show, on_log, on_crash, self._exited, self._fail, self._all_ended, self._busy)
-        self._crew = Crew(session_id, plan, listeners)
+        self.terms = terms or Terms()
+        listeners = Listeners(self._show, on_log, on_crash, self._exited, self._failed, self._all_ended, self._busy)
+        self._crew = Crew(session_id, plan, listeners, self.terms)
         self._arena: Arena | None = None
         self._ports: HostPorts | None = None
         self._control: ControlServer | None = None
@@ -65,6 +69,11 @@ class Supervisor:
         self._hurry = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def crew(self) -> Crew:
+        """The session's nodes."""
+        return self._crew
 
     # -- start -----------------------------------------------------------------------------------------------------
 
@@ -109,8 +118,28 @@ class Supervisor:
     async def receive(self, channel: ChannelPlan, timeout_s: float | None) -> RuntimeData:
         return await self._open_ports().receive(channel, timeout_s)
 
+    def listen(self, channel: ChannelPlan, take: Callable[[RuntimeData], None]) -> None:
+        """Have every message of an output given to `take` as it comes, instead of `receive`."""
+        self._open_ports().listen(channel, take)
+
+    def hand_out(self) -> int:
+        """Give what has come to those who listen, now: a dead node's last messages, say. Returns how many, 0 when none is left."""
+        return self._open_ports().hand_out()
+
     def end(self, channel: ChannelPlan) -> None:
         self._open_ports().end(channel)
+
+    async def end_output(self, node: str, channel: ChannelPlan) -> bool:
+        """End the output of a node that is dead and does not come back; what it had sent stays. False: it can't be reclaimed."""
+        if not await self._crew.reclaimed(node):
+            return False
+        self._open_arena().end(channel.name)
+        return True
+
+    async def command(self, node: str, message: Message) -> None:
+        """Send a node a control message, which overtakes its data."""
+        assert self._control is not None
+        await self._control.send(node, message)
 
     async def flush(self, node: str) -> None:
         self._check()
@@ -146,6 +175,19 @@ class Supervisor:
 
     # -- failure and end -------------------------------------------------------------------------------------------
 
+    def fail_ports(self, error: BaseException) -> None:
+        """Let every pending and later `send` and `receive` raise `error`; the nodes go on."""
+        if self._ports is not None:
+            self._ports.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the session because of `error`."""
+        self._fail(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if self.terms.failed(error):
+            self._fail(error)
+
     def _fail(self, error: BaseException) -> None:
         """End the session because of `error`: everything pending raises it, all nodes are ended."""
         if self._failure is not None or self.state in ("stopping", "closed"):
@@ -175,6 +217,7 @@ class Supervisor:
 
     def _exited(self, record: ExitRecord) -> None:
         """Take note of a node's end, whatever follows from it."""
+        self.terms.exited(record)
 
     def _all_ended(self) -> None:
         self.state = "ended"
