@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ringline.agents.backends import Local
+from ringline.agents.local import Local
 from ringline.agents.steps import Step
-from ringline.agents.values import unpack
 
 STEPS: Final = 5
 SHORT_S: Final = 0.0002
@@ -47,16 +46,15 @@ def judge(step_s: float, cpu_share: float, workers: int) -> Choice:
     return Choice("process", f"{measured}: each core gets a process of its own", step_s, cpu_share)
 
 
-def choose(target: str, arguments: dict[str, Any], observation: bytes, workers: int) -> Choice:
+def choose(target: str, arguments: dict[str, Any], observation: Any, workers: int) -> Choice:
     """Measure a few steps of an agent made for this, and choose. What the agent raises is left for its own steps."""
     probe = Local(0, 1 << 20)
     probe.start()
     try:
         probe.add(Step("@probe", None), target, arguments)
-        seen = unpack(observation)
         wall, cpu = time.perf_counter(), time.thread_time()
         for _ in range(STEPS):
-            step = Step("@probe", seen)
+            step = Step("@probe", probe.carry(observation))
             probe.submit(step)
             step.exception()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu

@@ -1,7 +1,8 @@
-"""Which step each thread of each worker is in, and since when: words in a shared file that outlive their writer.
+"""Which step each thread of each worker is in, since when, and which steps are not wanted any more: words in a shared file.
 
 A worker notes a step before it begins and clears the note after it. When the worker is dead or hangs, the pool reads whose step
-that was. One file per pool, in the session's directory.
+that was. The pool marks a step that it sent and that was cancelled; a worker looks at the mark after its note, the pool at
+the note after its mark, so that one of them sees the other. One file per pool, in the session's directory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from ringline.shm._core import load_word, store_word
 
 THREADS: Final = 64
 """Notes per worker."""
+SLOTS: Final = 512
+"""Cancel marks per worker: as many steps may be on their way to it."""
 _NOTE: Final = 16
+_NOTES: Final = THREADS * _NOTE
+_WORKER: Final = _NOTES + SLOTS * 8
 
 
 class Note(NamedTuple):
@@ -27,10 +32,10 @@ class Note(NamedTuple):
 
 
 class Ledger:
-    """The notes of all workers of a pool."""
+    """The notes and marks of all workers of a pool."""
 
     def __init__(self, path: Path, workers: int, *, create: bool = False) -> None:
-        size = workers * THREADS * _NOTE
+        size = workers * _WORKER
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0), 0o600)
         try:
             if create:
@@ -39,19 +44,19 @@ class Ledger:
         finally:
             os.close(descriptor)
 
-    def begin(self, worker: int, thread: int, step: int) -> None:
+    def begin(self, worker: int, thread: int, step: int, began_ns: int = 0) -> None:
         """Note that a step begins."""
-        where = self._where(worker, thread)
-        store_word(self._map, where + 8, time.monotonic_ns())
+        where = worker * _WORKER + thread * _NOTE
+        store_word(self._map, where + 8, began_ns or time.monotonic_ns())
         store_word(self._map, where, step)
 
     def end(self, worker: int, thread: int) -> None:
         """Clear the note."""
-        store_word(self._map, self._where(worker, thread), 0)
+        store_word(self._map, worker * _WORKER + thread * _NOTE, 0)
 
     def running(self, worker: int) -> list[Note]:
         """Give the notes of a worker, dead or alive."""
-        places = (self._where(worker, thread) for thread in range(THREADS))
+        places = (worker * _WORKER + thread * _NOTE for thread in range(THREADS))
         found = (Note(load_word(self._map, where), load_word(self._map, where + 8)) for where in places)
         return [note for note in found if note.step]
 
@@ -60,9 +65,14 @@ class Ledger:
         for thread in range(THREADS):
             self.end(worker, thread)
 
+    def cancel(self, worker: int, slot: int, step: int) -> None:
+        """Mark a step that was sent with this slot as not wanted."""
+        store_word(self._map, worker * _WORKER + _NOTES + slot * 8, step)
+
+    def cancelled(self, worker: int, slot: int, step: int) -> bool:
+        """Say whether a step is not wanted; asked after its note."""
+        return load_word(self._map, worker * _WORKER + _NOTES + slot * 8) == step
+
     def close(self) -> None:
         """Let go of the file."""
         self._map.close()
-
-    def _where(self, worker: int, thread: int) -> int:
-        return (worker * THREADS + thread) * _NOTE

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ringline.agents.stage import Stage
 from ringline.agents.state import SharedState
-from ringline.agents.values import pack, unpack
+from ringline.agents.values import unpack
 from ringline.data import DataType, RuntimeData
 from ringline.errors import NodeConfigError
 from ringline.names import ENV_SESSION_DIR
@@ -65,7 +65,7 @@ class AgentNode(MultiprocessNode):
         if self.options.state_bytes:
             size = self.options.state_bytes
             self._shared = SharedState.open(path) if again else SharedState.create(path, size_bytes=size)
-        self._stage = Stage(self._shared, self._finish, lambda *_: None)
+        self._stage = Stage(self._shared, self)
         seen: set[str] = set()
         for each in self.options.agents:
             if each.id in seen:
@@ -83,7 +83,7 @@ class AgentNode(MultiprocessNode):
             return self._refused(agent_id, f"there is no such agent here (there are: {', '.join(sorted(self._known))})")
         self._number += 1
         began = time.monotonic()
-        outcome = self._stage.step(self._number, agent_id, pack(order.get("observation")))
+        outcome = self._stage.step(self._number, agent_id, order.get("observation"))
         self.metrics.counter("agent_steps").inc()
         self.metrics.gauge("agent_step_seconds").set(time.monotonic() - began)
         if outcome.kind != "done":
@@ -101,7 +101,16 @@ class AgentNode(MultiprocessNode):
         self.metrics.counter("agent_errors").inc()
         return RuntimeData.json({"agent": agent_id, "error": error, "traceback": traceback})
 
-    def _finish(self, result: Awaitable[Any]) -> Any:
+    def progressed(self, step: int, fraction: float, message: str) -> None:
+        """Log how far a step is."""
+        self.log.debug("step %d: %d%% %s", step, round(100 * fraction), message)
+
+    def unwanted(self, step: int) -> bool:
+        """Say whether a step in work was flushed."""
+        return step == self._number and self.interrupted
+
+    def finish(self, result: Awaitable[Any]) -> Any:
+        """Complete an async agent's step."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(_awaited(result))

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from ringline.agents.auto import Choice, choose
-from ringline.agents.backends import Backend, Local, Remote
-from ringline.agents.fleet import Limits
+from ringline.agents.backends import Backend, Remote
+from ringline.agents.gauges import PoolFacts
+from ringline.agents.local import Local
+from ringline.agents.roster import Limits
 from ringline.agents.state import DEFAULT_BYTES, SharedState
 from ringline.agents.steps import Step
-from ringline.errors import PoolClosedError, PoolError, PoolFullError
+from ringline.errors import DataError, PoolClosedError, PoolError, PoolFullError
 from ringline.host.threads import in_thread
 
 Executor = Literal["inline", "thread", "process", "hybrid", "auto"]
@@ -67,7 +69,7 @@ class AgentPool:
         self._options = {"memory_limit_mb": memory_limit_mb} if memory_limit_mb is not None else {}
         self._backend: Backend | None = None
         self._agents: dict[str, tuple[str, dict[str, Any]]] = {}
-        self._pending = 0
+        self._pending: set[Step] = set()
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -126,7 +128,6 @@ class AgentPool:
             self._agents[agent_id] = (target, dict(arguments or {}))
         made = Step(agent_id, None)
         if self._backend is None:
-            made.start()
             made.answer(None)  # auto: made where the first step says
         else:
             self._backend.add(made, target, dict(arguments or {}))
@@ -159,14 +160,21 @@ class AgentPool:
         self._check("open")
         if agent_id not in self._agents:
             raise self._unknown(agent_id)
-        step = Step(agent_id, observation, priority, timeout, deadline)
-        if self._pending >= self.max_pending:
-            raise PoolFullError(f"{self._pending} steps wait already (max_pending); submit slower, or await the steps")
-        backend = self._backend or self._decided(agent_id, step)
-        with self._lock:
-            self._pending += 1
-        step.add_done_callback(self._answered)
-        backend.submit(step)
+        if len(self._pending) >= self.max_pending:
+            raise PoolFullError(
+                f"{self.max_pending} steps wait already (max_pending); submit slower, or await the steps"
+            )
+        backend = self._backend or self._decided(agent_id, observation)
+        try:
+            step = Step(agent_id, backend.carry(observation), priority, timeout, deadline)
+        except DataError as error:
+            raise DataError(f"agent '{agent_id}': {error}") from None
+        self._pending.add(step)
+        step.add_done_callback(self._pending.discard)
+        try:
+            backend.submit(step)
+        except RuntimeError:  # its event loop was closed meanwhile
+            step.fail(PoolClosedError("the pool was closed"))
         return step
 
     async def step(self, agent_id: str, observation: Any = None, **options: Any) -> Any:
@@ -174,9 +182,16 @@ class AgentPool:
         loop = asyncio.get_running_loop()
         if self._loop is not None and loop is not self._loop:
             raise PoolError("this pool belongs to another event loop; use pool.submit(), whose futures work anywhere")
-        while self._pending >= self.max_pending:  # noqa: ASYNC110  (answers come in other threads)
-            await asyncio.sleep(0.001)
+        while len(self._pending) >= self.max_pending:
+            await self._room(loop)
         return await asyncio.wrap_future(self.submit(agent_id, observation, **options))
+
+    async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until one of the pending steps is answered."""
+        answered = asyncio.Event()
+        for step in list(self._pending)[:1]:
+            step.add_done_callback(lambda _: loop.call_soon_threadsafe(answered.set))
+            await answered.wait()
 
     def map(self, steps: Iterable[tuple[str, Any]], **options: Any) -> list[Any]:
         """Do many steps, (agent id, observation) each, and give their results in order; raises the first error."""
@@ -200,7 +215,23 @@ class AgentPool:
     def statistics(self) -> dict[str, Any]:
         """Count: workers, steps answered, restarts, agents restored or begun anew, pids, bytes per worker, steps waiting."""
         self._check("open")
-        return {"pending": self._pending, **(self._backend.numbers() if self._backend is not None else {})}
+        facts = self.facts()
+        workers = facts.workers
+        return {
+            "pending": len(self._pending),
+            "workers": facts.size,
+            "steps": sum(sum(worker.outcomes.values()) for worker in workers),
+            "restarts": sum(sum(worker.ends.values()) for worker in workers),
+            "restored": facts.restored,
+            "anew": facts.anew,
+            "pids": [worker.pid for worker in workers if worker.pid is not None],
+            "rss": [worker.resident_bytes for worker in workers],
+            "waiting": facts.waiting,
+        }
+
+    def facts(self) -> PoolFacts:
+        """Give what is known of the pool and of each worker, as `statistics` and the metrics show it."""
+        return self._backend.facts() if self._backend is not None else PoolFacts(0, 0, 0, 0, ())
 
     # -- inner -----------------------------------------------------------------------------------------------------
 
@@ -221,20 +252,17 @@ class AgentPool:
         backend.start()
         return backend
 
-    def _decided(self, agent_id: str, step: Step) -> Backend:
+    def _decided(self, agent_id: str, observation: Any) -> Backend:
         """Choose the executor by trying the step on a second agent of the same making."""
         with self._lock:
             if self._backend is None:
                 target, arguments = self._agents[agent_id]
-                self.choice = choose(target, arguments, step.blob, self.workers)
-                self._backend = self._made(self.choice.executor)
+                self.choice = choose(target, arguments, observation, self.workers)
+                backend = self._made(self.choice.executor)
                 for each, (kind, values) in self._agents.items():
-                    self._backend.add(Step(each, None), kind, values)
+                    backend.add(Step(each, None), kind, values)
+                self._backend = backend
             return self._backend
-
-    def _answered(self, _: Any) -> None:
-        with self._lock:
-            self._pending -= 1
 
     def _unknown(self, agent_id: str) -> PoolError:
         return PoolError(f"the pool has no agent '{agent_id}'; add it first")

@@ -11,13 +11,12 @@ from ringline.agents.engine import folders, planned, session_name
 from ringline.data import RuntimeData
 from ringline.graph.pipeline import Pipeline
 from ringline.graph.session_plan import SessionPlan
-from ringline.host.crew import Crew
 from ringline.host.directory import directory_of
 from ringline.host.exits import ExitRecord
 from ringline.host.launcher import LocalLauncher
-from ringline.host.member import Member
-from ringline.host.restart import RestartHistory, RestartPolicy
+from ringline.host.restart import RestartPolicy
 from ringline.host.supervisor import Supervisor
+from ringline.host.terms import Terms
 from ringline.shm import Arena
 
 RECYCLED: Final = "Recycled"
@@ -31,44 +30,7 @@ class Fleet(Protocol):
 
     def worker_up(self, name: str, epoch: int) -> None: ...
     def worker_ended(self, record: ExitRecord) -> None: ...
-    def worker_lost(self, error: BaseException) -> None: ...
-
-
-class _History(RestartHistory):
-    """Restarts of one worker: one that the pool ordered costs nothing."""
-
-    ordered = False
-
-    def next_delay(self, now: float) -> float | None:
-        if self.ordered:
-            self.ordered = False
-            self.restarts += 1
-            return 0.0
-        return super().next_delay(now)
-
-
-class PoolCrew(Crew):
-    """The workers of a pool."""
-
-    fleet: Fleet
-
-    def arrange(self, fleet: Fleet, max_restarts: int) -> None:
-        """Say who is told, and how often a worker may come back; before the launch."""
-        self.fleet = fleet
-        for member in self.members.values():
-            member.history = _History(RestartPolicy(max_restarts, _BACKOFF_S, 5.0, 600.0))
-
-    async def _begin_work(self, member: Member) -> None:
-        await super()._begin_work(member)
-        if member.alive:
-            self.fleet.worker_up(member.name, member.epoch)
-
-    def end(self, worker: str, reason: str) -> None:
-        """Kill a worker for a reason of the pool's own; it comes back at once."""
-        member = self.members[worker]
-        assert isinstance(member.history, _History)
-        member.history.ordered = True
-        self.kill(member, reason)
+    def worker_lost(self, error: BaseException) -> bool: ...
 
 
 class _PoolLauncher(LocalLauncher):
@@ -84,8 +46,8 @@ class _PoolLauncher(LocalLauncher):
         return made
 
 
-class PoolSupervisor(Supervisor):
-    """Runs the session of one pool."""
+class PoolSession:
+    """Runs the session of one pool. Its methods belong to the pool's event loop, but `tell`, `pid` and `statistics`."""
 
     def __init__(
         self,
@@ -95,37 +57,58 @@ class PoolSupervisor(Supervisor):
         share: Callable[[Path], None],
         on_line: Callable[[str, str, str], None],
     ) -> None:
-        name = session_name("pool")
-        launcher = _PoolLauncher(directory_of(name, os.environ), share)
-        super().__init__(name, plan, launcher=launcher, on_log=on_line, on_crash=lambda _: None)
+        self.plan = plan
+        self.name = session_name("pool")
+        launcher = _PoolLauncher(directory_of(self.name, os.environ), share)
         self.directory = launcher.directory
-        self.fleet = fleet
-        self.crew = PoolCrew(name, plan, self._crew.tell)
-        self._crew = self.crew
-        self.crew.arrange(fleet, max_restarts)
+        names = [node.name for node in plan.nodes]
+        self._inputs = {name: plan.input_channel(name) for name in names}
+        self._outputs = {name: plan.output_channel(name) for name in names}
+        policy = RestartPolicy(max_restarts, _BACKOFF_S, 5.0, 600.0)
+        terms = Terms(
+            policy=policy, began=fleet.worker_up, exited=fleet.worker_ended, failed=fleet.worker_lost
+        )  # one worker's last end is not the pool's, unless it was the last worker
+        self._supervisor = Supervisor(
+            self.name, plan, launcher=launcher, on_log=on_line, on_crash=lambda _: None, terms=terms
+        )
+
+    async def initialize(self) -> None:
+        """Start the workers and wait until they are ready."""
+        await self._supervisor.initialize(None)
+
+    async def start(self) -> None:
+        """Let them work."""
+        await self._supervisor.start()
+
+    async def close(self) -> None:
+        """End the workers and free everything."""
+        await self._supervisor.close()
 
     def tell(self, worker: str, data: bytes) -> None:
-        """Send a batch of orders. Raises `ChannelFullError` if there is no room now."""
-        self.try_send(self.plan.input_channel(worker), RuntimeData.binary(data))
+        """Send a batch of orders; one thread at a time. Raises `ChannelFullError` if there is no room now."""
+        self._supervisor.try_send(self._inputs[worker], RuntimeData.binary(data))
 
-    async def hear(self, worker: str, timeout_s: float | None) -> RuntimeData:
-        """Give the next batch of answers."""
-        return await self.receive(self.plan.output_channel(worker), timeout_s)
+    def listen(self, worker: str, take: Callable[[RuntimeData], None]) -> None:
+        """Have each batch of a worker's answers given to `take`."""
+        self._supervisor.listen(self._outputs[worker], take)
+
+    def hand_out(self) -> None:
+        """Give all answers that have come to who listens, now."""
+        while self._supervisor.hand_out():
+            pass
+
+    def renew(self, worker: str, reason: str) -> None:
+        """Kill a worker for a reason of the pool's own; it comes back at once."""
+        self._supervisor.crew.renew(worker, reason)
 
     def pid(self, worker: str) -> int | None:
         """Give a worker's process id while it lives."""
-        return self.crew.members[worker].pid
+        return self._supervisor.crew.members[worker].pid
 
-    def _exited(self, record: ExitRecord) -> None:
-        self.fleet.worker_ended(record)
-
-    def _fail(self, error: BaseException) -> None:
-        """Take note of a failure. One worker's last end is not the pool's, unless it was the last worker."""
-        self.fleet.worker_lost(error)
-
-    def give_in(self, error: BaseException) -> None:
-        """Fail for good."""
-        super()._fail(error)
+    def gone(self, worker: str) -> bool:
+        """Say whether a worker is dead and does not come back."""
+        member = self._supervisor.crew.members[worker]
+        return not member.alive and member.state != "restarting"
 
 
 def plan_of(workers: int, threads: int, paths: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:

@@ -6,20 +6,33 @@ and `restore(state)`, and is given what its constructor asks for by name: agent_
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ringline.agents import targets
 from ringline.agents.state import SharedState
-from ringline.agents.values import pack, unpack
+from ringline.agents.values import pack
 from ringline.errors import DataError
 
 SNAPSHOT: Final = "@agent/"
 """Before an agent's id: its key in shared state."""
-Report = Callable[[int, float, str], None]
+
+
+class Surroundings(Protocol):
+    """What agents live in: how their steps' news travel."""
+
+    def finish(self, result: Awaitable[Any]) -> Any:
+        """Complete what an async agent returned."""
+
+    def progressed(self, step: int, fraction: float, message: str) -> None:
+        """Tell how far a step is."""
+
+    def unwanted(self, step: int) -> bool:
+        """Say whether somebody tried to cancel a step in work."""
 
 
 @dataclass(slots=True)
@@ -30,35 +43,47 @@ class Seat:
     work: Callable[[Any], Any]
     keeps: bool
     step: int = 0
-    past: tuple[int, bytes] | None = None
+    past: tuple[int, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step: packed `result`, or `error` with its `traceback`; `kind` is done, failed or unsendable."""
+    """What became of a step: its result as `carry` made it, or `error` with its `traceback`; `kind` is a word of `wire.KINDS`."""
 
     kind: str
-    result: bytes = b""
+    result: Any = None
     error: str = ""
     traceback: str = field(default="", repr=False)
 
 
 class Stage:
-    """Agents by id. `finish` completes what an async agent returned; `report(step, fraction, message)` tells of progress."""
+    """Agents by id. `carry` makes of a result what is sent, and raises `DataError` for one that can't be.
 
-    def __init__(self, state: SharedState | None, finish: Callable[[Awaitable[Any]], Any], report: Report) -> None:
+    With `keeps`, an agent's snapshots go to the shared state after each step, so that it can go on in another process.
+    """
+
+    def __init__(
+        self,
+        state: SharedState | None,
+        surroundings: Surroundings,
+        carry: Callable[[Any], Any] = pack,
+        *,
+        keeps: bool = True,
+    ) -> None:
         self._state = state
-        self._finish = finish
-        self._report = report
+        self._around = surroundings
+        self._carry = carry
+        self._keeps = keeps and state is not None
         self._seats: dict[str, Seat] = {}
 
     def add(self, agent_id: str, target: str, arguments: dict[str, Any], *, again: bool) -> dict[str, Any]:
         """Make an agent; `again`: one of that id lived before. Says whether it keeps snapshots and whether it has its old state."""
+        self._seats.pop(agent_id, None)
         offered = {"agent_id": agent_id, "state": self._state}
-        reporter = _Reporter(self._report)
+        reporter = Reporter(self._around)
         agent = targets.make(target, arguments, **offered, report=reporter)
         keeps = callable(getattr(agent, "snapshot", None)) and callable(getattr(agent, "restore", None))
-        seat = Seat(agent, targets.work_of(agent, target), keeps and self._state is not None)
+        seat = Seat(agent, targets.work_of(agent, target), keeps and self._keeps)
         reporter.seat = seat
         restored = again and seat.keeps and self._restore(agent_id, seat)
         self._seats[agent_id] = seat
@@ -70,31 +95,33 @@ class Stage:
         if seat is not None and seat.keeps and self._state is not None:
             self._state.delete(SNAPSHOT + agent_id)
 
-    def step(self, number: int, agent_id: str, observation: bytes | memoryview) -> Outcome:
+    def step(self, number: int, agent_id: str, observation: Any) -> Outcome:
         """Run one step. Whatever the agent raises is an outcome; one that its snapshot has already is not run again."""
         seat = self._seats.get(agent_id)
         if seat is None:
             return Outcome("failed", error="it could not be made in this worker")
         if seat.past is not None and seat.past[0] == number:
-            return Outcome("done", seat.past[1])
+            return Outcome("done", self._carry(seat.past[1]))
         seat.step = number
         try:
-            result = seat.work(unpack(observation))
+            result = seat.work(observation)
             if inspect.isawaitable(result):
-                result = self._finish(result)
-            packed = pack(result)
+                result = self._around.finish(result)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            return failed(error)
+        try:
+            carried = self._carry(result)
             if seat.keeps:
-                self._keep(agent_id, seat, number, packed)
+                self._keep(agent_id, seat, number, result)
         except DataError as error:
             return Outcome("unsendable", error=str(error))
         except Exception as error:
             return failed(error)
-        return Outcome("done", packed)
+        return Outcome("done", carried)
 
-    def _keep(self, agent_id: str, seat: Seat, number: int, answer: bytes) -> None:
+    def _keep(self, agent_id: str, seat: Seat, number: int, answer: Any) -> None:
         assert self._state is not None
-        kept = {"state": seat.agent.snapshot(), "step": number, "answer": unpack(answer)}
-        self._state.put(SNAPSHOT + agent_id, kept)
+        self._state.put(SNAPSHOT + agent_id, {"state": seat.agent.snapshot(), "step": number, "answer": answer})
 
     def _restore(self, agent_id: str, seat: Seat) -> bool:
         assert self._state is not None
@@ -102,20 +129,25 @@ class Stage:
         if kept is None:
             return False
         seat.agent.restore(kept["state"])
-        seat.past = (kept["step"], pack(kept["answer"]))
+        seat.past = (kept["step"], kept["answer"])
         return True
 
 
-class _Reporter:
-    """What an agent calls to tell how far its step is: ``report(0.5, "half way")``."""
+class Reporter:
+    """What an agent is given as `report`: ``report(0.5, "half way")`` tells how far its step is."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
         self.seat: Seat | None = None
 
     def __call__(self, fraction: float, message: str = "") -> None:
         if self.seat is not None:
-            self._report(self.seat.step, min(1.0, max(0.0, float(fraction))), str(message))
+            self._around.progressed(self.seat.step, min(1.0, max(0.0, float(fraction))), str(message))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody tried to cancel the step in work: a long one may look, and return early."""
+        return self.seat is not None and self._around.unwanted(self.seat.step)
 
 
 def failed(error: BaseException) -> Outcome:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from ringline.agents.values import pack
-from ringline.errors import AgentError, DataError
+from ringline.errors import AgentError
 
 _numbers = itertools.count(1)
+_turn = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +27,36 @@ class Progress:
 class Step(Future[Any]):
     """A `concurrent.futures.Future` (`asyncio.wrap_future` makes it awaitable, `AgentPool.step` does so).
 
-    `cancel()` works until the step is sent to its worker. `progress` is what the agent reported last.
+    `cancel()` works until the agent begins with the step, also when it was sent to a worker already; an agent that has begun may
+    look at `report.cancelled`. `progress` is what the agent reported last.
     """
 
     def __init__(
         self,
         agent_id: str,
-        observation: Any,
+        load: Any,
         priority: int = 0,
         timeout: float | None = None,
         deadline: float | None = None,
     ) -> None:
-        """Raise `DataError` for an observation that can't be sent. `timeout`, `deadline`: seconds."""
+        """`load`: the observation as the pool's backend carries it. `timeout`, `deadline`: seconds."""
         super().__init__()
         self.number = next(_numbers)
         self.agent_id = agent_id
-        self.priority = priority
+        self.load = load
         self.timeout = timeout
         self.deadline_ns = time.monotonic_ns() + int(deadline * 1e9) if deadline is not None else 0
-        self.progress = Progress()
-        self.began = False
-        self.suspect = False
-        try:
-            self.blob = pack(observation)
-        except DataError as error:
-            raise DataError(f"agent '{agent_id}': {error}") from None
-
-    @property
-    def rank(self) -> tuple[int, int]:
+        self.rank = (-priority, self.number)
         """What comes first: a higher priority, then an earlier step."""
-        return -self.priority, self.number
+        self.progress = Progress()
+        self.sent = False
+        self.slot = 0
+        self.suspect = False
+        self.unwanted = False
+        """Whether somebody tried to cancel it."""
+        self.recall: Callable[[Step], bool] | None = None
+        """Asks whoever has sent the step whether it can still be kept from being begun."""
+        self._taken = False
 
     @property
     def expired(self) -> bool:
@@ -65,18 +67,37 @@ class Step(Future[Any]):
         """Give the result, as `multiprocessing`'s results do."""
         return self.result(timeout)
 
-    def start(self) -> bool:
-        """Say that it is sent; False if it was cancelled before."""
-        if not self.began:
-            self.began = self.set_running_or_notify_cancel()
-        return self.began
+    def running(self) -> bool:
+        """Say whether it is on its way to its worker, or in work."""
+        return (self.sent and not self.done()) or super().running()
+
+    def cancel(self) -> bool:
+        """Cancel the step; False if the agent has (or may have) begun with it, or it is done."""
+        if self.cancelled():
+            return True
+        self.unwanted = True
+        if self.done() or (self.recall is not None and not self.recall(self)) or not self._take():
+            return False
+        super().cancel()
+        self.set_running_or_notify_cancel()  # who waits for several hears of it only so
+        return True
+
+    def begin(self) -> bool:
+        """Say that it runs from now on; False if it was cancelled before."""
+        return self._take() and self.set_running_or_notify_cancel()
 
     def answer(self, value: Any) -> None:
         """Give it its result, once."""
-        if not self.done():
+        if super().running() or self._take():
             self.set_result(value)
 
     def fail(self, error: AgentError | Exception) -> None:
         """Give it its error, once."""
-        if not self.done() and self.start():
+        if super().running() or self._take():
             self.set_exception(error)
+
+    def _take(self) -> bool:
+        """Be the one who decides what becomes of it."""
+        with _turn:
+            before, self._taken = self._taken, True
+        return not before

@@ -21,48 +21,78 @@ from typing import Any, Final
 from ringline.agents.ledger import Ledger
 from ringline.agents.stage import Outcome, Stage, failed
 from ringline.agents.state import SharedState
-from ringline.agents.wire import frame, unframe
+from ringline.agents.values import pack, unpack
+from ringline.agents.wire import KINDS, Order, Row, pack_answers, unpack_orders
 from ringline.data import RuntimeData
+from ringline.errors import DataError
 from ringline.names import ENV_EPOCH, ENV_SESSION_DIR
 from ringline.node.base import MultiprocessNode
 
-ANSWER_AFTER_S: Final = 0.005
+ANSWER_AFTER_NS: Final = 2_000_000
 """Answers wait so long for company, then go."""
 STATE_FILE: Final = "state"
 LEDGER_FILE: Final = "ledger"
 _PAGE: Final = resource.getpagesize()
+_LOOK_AFTER_NS: Final = 50_000_000
+"""So long a look at this process' memory is good for."""
+_KIND: Final = {kind: number for number, kind in enumerate(KINDS)}
+_CANCELLED: Final = Outcome("cancelled")
+_EXPIRED: Final = Outcome("expired")
 
 
-class Answers:
-    """Answers on their way out, as a batch."""
+class Memory:
+    """How much memory this process holds, looked at now and then."""
 
     def __init__(self) -> None:
-        self._rows: list[Any] = []
-        self._blobs: list[bytes] = []
+        self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._bytes = 0
+        self._looked_ns = 0
+
+    def resident_bytes(self, now_ns: int) -> int:
+        """Give the bytes, at most 50 ms old."""
+        if now_ns - self._looked_ns > _LOOK_AFTER_NS:
+            self._looked_ns = now_ns
+            self._bytes = int(os.pread(self._file, 200, 0).split()[1]) * _PAGE
+        return self._bytes
+
+    def close(self) -> None:
+        """Let go of the file; idempotent."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class Outbox:
+    """Answers on their way out, as a batch."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._memory = Memory()
+        self._said: list[list[Any]] = []
+        self._rows: list[Row] = []
 
     def __bool__(self) -> bool:
-        return bool(self._rows)
+        return bool(self._rows or self._said)
 
-    def outcome(self, step: int, outcome: Outcome, busy_s: float) -> None:
+    def outcome(self, step: int, outcome: Outcome, busy_us: int) -> None:
         """Answer a step."""
-        self._rows.append([outcome.kind, step, busy_s, outcome.error])
-        self._blobs.append(outcome.result if outcome.kind == "done" else outcome.traceback.encode())
+        blob = outcome.result if outcome.kind == "done" else pack([outcome.error, outcome.traceback])
+        self._rows.append(Row(step, _KIND[outcome.kind], min(busy_us, 0xFFFFFFFF), blob))
 
     def say(self, *row: Any) -> None:
         """Say something else than an outcome."""
-        self._rows.append(list(row))
-        self._blobs.append(b"")
+        self._said.append(list(row))
 
-    def take(self, epoch: int) -> RuntimeData:
+    def take(self) -> RuntimeData:
         """Give the batch as a message, and begin a new one."""
-        header = {"epoch": epoch, "rss": _resident_bytes(), "rows": self._rows}
-        data = RuntimeData.binary(frame(header, self._blobs))
-        self._rows, self._blobs = [], []
+        resident = self._memory.resident_bytes(time.monotonic_ns())
+        data = RuntimeData.binary(pack_answers(self._epoch, resident, self._said, self._rows))
+        self._said, self._rows = [], []
         return data
 
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+    def close(self) -> None:
+        """Let go of its file."""
+        self._memory.close()
 
 
 class AgentWorker(MultiprocessNode):
@@ -75,59 +105,91 @@ class AgentWorker(MultiprocessNode):
         self._index = int(self.config["index"])
         self._shared = SharedState.open(folder / STATE_FILE)
         self._ledger = Ledger(folder / LEDGER_FILE, int(self.config["workers"]))
-        self._answers = Answers()
+        self._out = Outbox(self._epoch)
         self._runner: asyncio.Runner | None = None
-        self._stage = Stage(self._shared, self._finish, self._progressed)
+        self._agents: dict[int, str] = {}
+        self._slots: dict[int, int] = {}
+        self._stage = Stage(self._shared, self)
 
     def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
         """Carry out a batch of orders, answering now and then."""
-        said = time.monotonic()
-        for order, blob in self._orders(data):
-            if order[0] != "step":
-                self._arrange(order)
-                continue
-            self._step(order, blob)
-            if time.monotonic() - said > ANSWER_AFTER_S:
-                yield self._answers.take(self._epoch)
-                said = time.monotonic()
-        if self._answers:
-            yield self._answers.take(self._epoch)
+        said = time.monotonic_ns()
+        for order in self._orders(data):
+            now = self._step(order, 0)
+            if now - said > ANSWER_AFTER_NS:
+                yield self._out.take()
+                said = now
+        if self._out:
+            yield self._out.take()
 
-    def _orders(self, data: RuntimeData) -> list[tuple[list[Any], memoryview]]:
-        header, blobs = unframe(data.as_numpy().data)
-        return list(zip(header["orders"], blobs, strict=True)) if header["epoch"] == self._epoch else []
+    def _orders(self, data: RuntimeData) -> list[Order]:
+        """Make and drop agents as ordered, and give the steps that are for this incarnation."""
+        epoch, others, steps = unpack_orders(data.as_numpy().data)
+        if epoch != self._epoch:
+            return []
+        for order in others:
+            self._arrange(*order)
+        return steps
 
-    def _arrange(self, order: list[Any]) -> None:
-        if order[0] == "drop":
-            self._stage.drop(order[1])
+    def _arrange(
+        self, number: int, agent_id: str, target: str = "", arguments: Any = None, again: bool = False
+    ) -> None:
+        """Make an agent, or (without a target) drop it."""
+        if not target:
+            self._agents.pop(number, None)
+            self._stage.drop(agent_id)
             return
-        _, agent_id, target, arguments, again = order
+        self._agents[number] = agent_id
         try:
-            self._answers.say("added", agent_id, self._stage.add(agent_id, target, arguments, again=again))
-        except Exception as error:
+            self._say("added", agent_id, self._stage.add(agent_id, target, arguments, again=again))
+        except (Exception, SystemExit) as error:
             found = failed(error)
-            self._answers.say("refused", agent_id, found.error, found.traceback)
+            self._say("refused", agent_id, found.error, found.traceback)
 
-    def _step(self, order: list[Any], blob: memoryview, thread: int = 0) -> None:
-        _, number, agent_id, deadline_ns = order
-        began = time.monotonic()
-        if deadline_ns and time.monotonic_ns() > deadline_ns:
-            self._done(number, Outcome("expired"), 0.0)
-            return
-        self._ledger.begin(self._index, thread, number)
-        outcome = self._stage.step(number, agent_id, blob)
+    def _step(self, order: Order, thread: int) -> int:
+        """Do a step, if it is still wanted; when it was done."""
+        number, slot = order.step, order.slot
+        began = time.monotonic_ns()
+        if order.deadline_ns and began > order.deadline_ns:
+            self._done(number, _EXPIRED, 0)
+            return began
+        self._ledger.begin(self._index, thread, number, began)
+        if self._ledger.cancelled(self._index, slot, number):
+            outcome = _CANCELLED
+        else:
+            self._slots[number] = slot
+            outcome = self._run(order)
+            del self._slots[number]
         self._ledger.end(self._index, thread)
-        self._done(number, outcome, time.monotonic() - began)
+        ended = time.monotonic_ns()
+        self._done(number, outcome, (ended - began) // 1000)
+        return ended
 
-    def _done(self, number: int, outcome: Outcome, busy_s: float) -> None:
-        self._answers.outcome(number, outcome, busy_s)
+    def _run(self, order: Order) -> Outcome:
+        try:
+            seen = unpack(order.blob)
+        except DataError as error:
+            return failed(error)
+        return self._stage.step(order.step, self._agents.get(order.agent, ""), seen)
 
-    def _progressed(self, number: int, fraction: float, message: str) -> None:
-        progress = Answers()
-        progress.say("progress", number, fraction, message)
-        self.emit(None, progress.take(self._epoch))
+    def _done(self, number: int, outcome: Outcome, busy_us: int) -> None:
+        self._out.outcome(number, outcome, busy_us)
 
-    def _finish(self, result: Awaitable[Any]) -> Any:
+    def _say(self, *row: Any) -> None:
+        self._out.say(*row)
+
+    def progressed(self, step: int, fraction: float, message: str) -> None:
+        """Tell the pool at once how far a step is."""
+        self._say("progress", step, fraction, message)
+        self.emit(None, self._out.take())
+
+    def unwanted(self, step: int) -> bool:
+        """Say whether somebody tried to cancel a step in work."""
+        slot = self._slots.get(step)
+        return slot is not None and self._ledger.cancelled(self._index, slot, step)
+
+    def finish(self, result: Awaitable[Any]) -> Any:
+        """Complete an async agent's step."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(_awaited(result))
@@ -136,6 +198,8 @@ class AgentWorker(MultiprocessNode):
         """Close the event loop of async agents."""
         if getattr(self, "_runner", None) is not None and self._runner is not None:
             self._runner.close()
+        if hasattr(self, "_out"):
+            self._out.close()
 
 
 class ThreadedWorker(AgentWorker):
@@ -145,10 +209,9 @@ class ThreadedWorker(AgentWorker):
         """Start the threads."""
         super().initialize()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._lines: dict[str, deque[tuple[list[Any], bytes]]] = {}
-        self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lines: dict[int, deque[Order]] = {}
+        self._ready: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._lock = threading.RLock()
         self._telling = False
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"agents-{number}", daemon=True)
@@ -160,60 +223,61 @@ class ThreadedWorker(AgentWorker):
     async def process(self, data: RuntimeData) -> None:  # type: ignore[override]
         """Hand a batch of orders to the threads."""
         self._loop = asyncio.get_running_loop()
-        for order, blob in self._orders(data):
-            if order[0] == "step":
-                self._queue(order, bytes(blob))
-            else:
-                with self._lock:
-                    self._arrange(order)
+        steps = self._orders(data)
+        ready = []
+        with self._lock:
+            for order in steps:
+                kept = order._replace(blob=bytes(order.blob))
+                line = self._lines.get(order.agent)
+                if line is None:
+                    self._lines[order.agent] = deque((kept,))
+                    ready.append(order.agent)
+                else:
+                    line.append(kept)
+        for agent in ready:
+            self._ready.put(agent)
         self._tell()
 
-    def _queue(self, order: list[Any], blob: bytes) -> None:
-        with self._lock:
-            line = self._lines.get(order[2])
-            if line is None:
-                self._lines[order[2]] = deque(((order, blob),))
-            else:
-                line.append((order, blob))
-                return
-        self._ready.put(order[2])
-
     def _work(self, thread: int) -> None:
-        while (agent_id := self._ready.get()) is not None:
+        while (agent := self._ready.get()) is not None:
+            self._step(self._lines[agent][0], thread)
             with self._lock:
-                order, blob = self._lines[agent_id][0]
-            self._step(order, memoryview(blob), thread)
-            with self._lock:
-                line = self._lines[agent_id]
+                line = self._lines[agent]
                 line.popleft()
                 if not line:
-                    del self._lines[agent_id]
+                    del self._lines[agent]
                     continue
-            self._ready.put(agent_id)
+            self._ready.put(agent)
 
-    def _done(self, number: int, outcome: Outcome, busy_s: float) -> None:
+    def _done(self, number: int, outcome: Outcome, busy_us: int) -> None:
         with self._lock:
-            self._answers.outcome(number, outcome, busy_s)
+            super()._done(number, outcome, busy_us)
             telling, self._telling = self._telling, True
+        self._call(telling)
+
+    def _say(self, *row: Any) -> None:
+        with self._lock:
+            super()._say(*row)
+
+    def progressed(self, step: int, fraction: float, message: str) -> None:
+        """Tell the pool at once how far a step is."""
+        self._say("progress", step, fraction, message)
+        self._call(False)
+
+    def _call(self, telling: bool) -> None:
+        """Have the loop send what is there; once for all that comes before it does."""
         if not telling and self._loop is not None:
             self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
         with self._lock:
             self._telling = False
-            data = self._answers.take(self._epoch) if self._answers else None
-        if data is not None and self._loop is not None:
-            task = self._loop.create_task(self.emit_async(None, data))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            data = self._out.take() if self._out else None
+        if data is not None:
+            self.emit(None, data)
 
-    def _progressed(self, number: int, fraction: float, message: str) -> None:
-        with self._lock:
-            self._answers.say("progress", number, fraction, message)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _finish(self, result: Awaitable[Any]) -> Any:
+    def finish(self, result: Awaitable[Any]) -> Any:
+        """Complete an async agent's step on the node's event loop, beside those of the others."""
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(_awaited(result), self._loop).result()
 
@@ -221,6 +285,7 @@ class ThreadedWorker(AgentWorker):
         """End the threads that are idle."""
         for _ in getattr(self, "_threads", ()):
             self._ready.put(None)
+        super().cleanup()
 
 
 async def _awaited(result: Any) -> Any:

@@ -13,8 +13,7 @@ import pytest
 from ringline.agents import AgentPool, IOThreadPool
 from ringline.agents.auto import choose, judge
 from ringline.agents.ledger import Ledger
-from ringline.agents.values import pack
-from ringline.agents.wire import frame, unframe
+from ringline.agents.wire import Order, Row, pack_answers, pack_orders, unpack_answers, unpack_orders
 from ringline.errors import AgentError, DataError, PoolClosedError, PoolError, StepExpired
 
 HERE = "tests.integration.agents_code.pooled"
@@ -77,7 +76,7 @@ def test_auto_chooses_by_time_and_share_of_the_processor_and_says_why(
 
 
 def test_auto_measures_an_agent_of_its_own() -> None:
-    assert choose(f"{HERE}:Moody", {}, pack(["sleep", 0.005]), 2).executor == "thread"
+    assert choose(f"{HERE}:Moody", {}, ["sleep", 0.005], 2).executor == "thread"
     with AgentPool("auto", workers=1) as pool:
         pool.add("a", f"{HERE}:Counter").result()
         with pytest.raises(PoolError, match="from the first step on"):
@@ -132,13 +131,24 @@ def test_a_ledger_shows_who_is_in_which_step(tmp_path: Path) -> None:
     assert [note.step for note in ledger.running(1)] == [8]
     ledger.clear(1)
     assert other.running(1) == []
+    ledger.cancel(1, 511, 9)
+    assert [other.cancelled(worker, 511, step) for worker, step in ((1, 9), (1, 8), (0, 9))] == [True, False, False]
     ledger.close()
     other.close()
 
 
 def test_batches_come_back_and_anything_else_is_refused() -> None:
-    header, blobs = unframe(frame({"epoch": 1, "orders": [["x"]]}, [b"ab", b"", b"c"]))
-    assert (header["epoch"], [bytes(blob) for blob in blobs]) == (1, [b"ab", b"", b"c"])
-    for bad in (b"", b"\x05\0\0\0nojso", b"\xff\xff\xff\xff"):
+    steps = [Order(7, 1 << 60, 3, 511, b"ab"), Order(8, 0, 4, 0, b"")]
+    orders = unpack_orders(pack_orders(2, [[3, "a", "m:C", {"x": 1}, False]], steps))
+    assert (orders.epoch, orders.others) == (2, [[3, "a", "m:C", {"x": 1}, False]])
+    assert [step._replace(blob=bytes(step.blob)) for step in orders.steps] == steps
+    whole = pack_answers(1, 1 << 40, [], [Row(7, 0, 12, b"c"), Row(8, 1, 0xFFFFFFFF, b"")])
+    answers = unpack_answers(whole)
+    assert (answers.epoch, answers.resident, answers.said) == (1, 1 << 40, [])
+    assert [(row.step, row.kind, row.busy_us, bytes(row.blob)) for row in answers.rows] == [
+        (7, 0, 12, b"c"),
+        (8, 1, 0xFFFFFFFF, b""),
+    ]
+    for bad in (b"", *(whole[:length] for length in range(len(whole))), whole + b"x", whole[:24] + b"\xff" * 40):
         with pytest.raises(DataError):
-            unframe(bad)
+            unpack_answers(bad)

@@ -1,0 +1,177 @@
+"""Agents in this process: in the caller's own thread (executor inline), or in threads (executor thread)."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from ringline.agents.gauges import PoolFacts, WorkerFacts
+from ringline.agents.roster import Worker
+from ringline.agents.stage import Outcome, Stage, failed
+from ringline.agents.state import SharedState
+from ringline.agents.steps import Progress, Step
+from ringline.agents.values import copied
+from ringline.agents.worker import STATE_FILE
+from ringline.errors import AgentError, PoolClosedError, StepExpired
+
+
+class Local:
+    """A backend without processes. Values are copied as if they were sent, so that an agent behaves alike everywhere."""
+
+    def __init__(self, threads: int, state_bytes: int) -> None:
+        self._threads = threads
+        self._state_bytes = state_bytes
+        self._steps: dict[int, Step] = {}
+        self._lines: dict[str, list[tuple[tuple[int, int], Step]]] = {}
+        self._ready: list[tuple[tuple[int, int], str]] = []
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._workers: list[threading.Thread] = []
+        self._agents: set[str] = set()
+        self._counts = Worker(0, "w0")
+
+    def start(self) -> None:
+        """Make the shared state, which here only its agents share, and the threads."""
+        self._folder = Path(tempfile.mkdtemp(prefix="ringline-agents-"))
+        self.state = SharedState.create(self._folder / STATE_FILE, size_bytes=self._state_bytes)
+        self._stage = Stage(self.state, self, copied, keeps=False)
+        for number in range(self._threads):
+            thread = threading.Thread(target=self._work, name=f"agents-{number}", daemon=True)
+            self._workers.append(thread)
+            thread.start()
+
+    def carry(self, observation: Any) -> Any:
+        """Copy an observation. Raises `DataError` for one that could not be sent."""
+        return copied(observation)
+
+    def add(self, made: Step, target: str, arguments: dict[str, Any]) -> None:
+        """Make an agent, now."""
+        self._agents.add(made.agent_id)
+        try:
+            self._stage.add(made.agent_id, target, copied(arguments), again=False)
+        except (Exception, SystemExit) as error:
+            found = failed(error)
+            made.fail(AgentError(made.agent_id, found.error, found.traceback))
+        else:
+            made.answer(None)
+
+    def drop(self, agent_id: str) -> None:
+        """Forget an agent; its steps that wait fail."""
+        self._agents.discard(agent_id)
+        self._stage.drop(agent_id)
+
+    def submit(self, step: Step) -> None:
+        """Run a step, or queue it behind the agent's others."""
+        if not self._threads:
+            self._run(step)
+            return
+        with self._lock:
+            line = self._lines.get(step.agent_id)
+            if line is not None:
+                heapq.heappush(line, (step.rank, step))
+                return
+            self._lines[step.agent_id] = [(step.rank, step)]
+            heapq.heappush(self._ready, (step.rank, step.agent_id))
+        self._tokens.put(True)
+
+    def facts(self) -> PoolFacts:
+        """Count."""
+        with self._lock:
+            waiting = sum(map(len, self._lines.values()))
+        counts = self._counts
+        worker = WorkerFacts(
+            "w0", None, len(self._agents), dict(counts.outcomes), {}, 0, tuple(counts.histogram), counts.busy_s, waiting
+        )
+        return PoolFacts(max(1, self._threads), waiting, 0, 0, (worker,))
+
+    def close(self) -> None:
+        """End the threads after the steps in work, and fail those that wait."""
+        for _ in self._workers:
+            self._tokens.put(False)
+        with self._lock:
+            left, self._ready = [step for line in self._lines.values() for _, step in line], []
+        for step in left:
+            step.fail(PoolClosedError("the pool was closed"))
+        for thread in self._workers:
+            if thread is not threading.current_thread():
+                thread.join()
+        self.state.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _work(self) -> None:
+        while self._tokens.get():
+            with self._lock:
+                if not self._ready:
+                    return  # closed
+                _, agent_id = heapq.heappop(self._ready)
+                _, step = heapq.heappop(self._lines[agent_id])
+            self._run(step)
+            with self._lock:
+                line = self._lines[agent_id]
+                if not line:
+                    del self._lines[agent_id]
+                    continue
+                heapq.heappush(self._ready, (line[0][0], agent_id))
+            self._tokens.put(True)
+
+    def _run(self, step: Step) -> None:
+        if step.expired:
+            step.fail(StepExpired(step.agent_id, "the step's deadline passed before it began"))
+        if step.done() or not step.begin():
+            return
+        if step.agent_id not in self._agents:
+            step.fail(AgentError(step.agent_id, "it was removed from the pool"))
+            return
+        self._steps[step.number] = step
+        began = time.perf_counter_ns()
+        outcome = self._stage.step(step.number, step.agent_id, step.load)
+        busy_us = (time.perf_counter_ns() - began) // 1000
+        del self._steps[step.number]
+        with self._lock:
+            self._counts.outcomes[outcome.kind] += 1
+            self._counts.observe(busy_us)
+        settle(step, outcome)
+
+    def progressed(self, step: int, fraction: float, message: str) -> None:
+        """Take note of how far a step is."""
+        if step in self._steps:
+            self._steps[step].progress = Progress(fraction, message)
+
+    def unwanted(self, step: int) -> bool:
+        """Say whether somebody tried to cancel a step in work."""
+        return step in self._steps and self._steps[step].unwanted
+
+    def finish(self, result: Awaitable[Any]) -> Any:
+        """Finish an async agent's step in a thread of its own: the caller's may run a loop already."""
+        outcome: Future[Any] = Future()
+
+        async def awaited() -> Any:
+            return await result
+
+        def run() -> None:
+            try:
+                outcome.set_result(asyncio.run(awaited()))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        thread = threading.Thread(target=run, name="agents-async", daemon=True)
+        thread.start()
+        thread.join()
+        return outcome.result()
+
+
+def settle(step: Step, outcome: Outcome) -> None:
+    """Answer a step with what became of it."""
+    if outcome.kind == "done":
+        step.answer(outcome.result)
+    else:
+        step.fail(AgentError(step.agent_id, outcome.error, outcome.traceback))
