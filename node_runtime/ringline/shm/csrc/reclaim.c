@@ -89,6 +89,21 @@ static void mark_queued(rl_map *map, uint32_t c, uint8_t *queued) {
     }
 }
 
+/* What is about to be dropped: a message that was committed after `collect` is among it. */
+static uint32_t collect_queued(rl_map *map, uint32_t c, rl_block **found, uint32_t count) {
+    rl_channel *channel = &map->channel[c];
+    uint64_t head = rl_load(&channel->words->head), tail = rl_load(&channel->words->tail);
+    uint32_t queued = (uint32_t)head - rl_oldest(tail), owner;
+    for (uint32_t i = 0; i < queued && i <= channel->mask; i++) {
+        rl_slot *slot = &channel->slots[(rl_oldest(tail) + i) & channel->mask];
+        rl_block *entries[2] = {rl_block_at(map, rl_low(rl_load(&slot->w0)), &owner), rl_block_at(map, rl_low(rl_load(&slot->stamp)), &owner)};
+        for (int k = 0; k < 2; k++)
+            if (entries[k])
+                found[count++] = entries[k];
+    }
+    return count;
+}
+
 static void drop_queue(rl_channel *channel) {
     uint64_t tail = atomic_load_explicit(&channel->words->tail, ACQ);
     uint32_t count;
@@ -100,8 +115,10 @@ static void drop_queue(rl_channel *channel) {
 
 /* H6, the gate closed: reader dead, producer outside, so bit c and the ring stand still. */
 static void repair_reader(rl_map *map, uint32_t c, bool keep_queue, rl_block **found, uint32_t count, uint8_t *queued) {
-    if (!keep_queue)
+    if (!keep_queue) { /* the swap before the bits: a host that dies in between leaves bits that the next one collects */
+        count = collect_queued(map, c, found, count);
         drop_queue(&map->channel[c]);
+    }
     mark_queued(map, c, queued);
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t n = 0; n < map->nodes; n++) {
@@ -117,7 +134,7 @@ static void repair_reader(rl_map *map, uint32_t c, bool keep_queue, rl_block **f
 
 static bool reclaim_input(rl_map *map, rl_locks *locks, uint32_t c, uint32_t dead, bool keep_queue) {
     uint32_t producer = map->channel[c].producer;
-    rl_block **found = calloc(map->blocks + 1u, sizeof *found);
+    rl_block **found = calloc(map->blocks + 2u * (map->channel[c].mask + 1u), sizeof *found);
     uint8_t *queued = calloc(map->blocks / 8 + 1u, 1);
     bool taken = false, done = false;
     if (found && queued) {
