@@ -72,6 +72,7 @@ class NodeHarness:
         self._flushes = 0
         self._started_at = 0
         self._sequence = 0
+        self._ended: set[str] = set()
         self.node._attach(self, self._inputs, self._outputs)  # noqa: SLF001  (the runner's other half)
 
     async def __aenter__(self) -> NodeHarness:
@@ -95,11 +96,19 @@ class NodeHarness:
         await self._gather(self.node.process(message), message)
         return self._drain()
 
+    async def end_input(self, port: str) -> list[Output]:
+        """End one of the inputs: runs `on_input_end` and returns what it sent."""
+        self._started_at = self._flushes
+        self._ended.add(port)
+        await self._gather(self.node.on_input_end(port), None)
+        return self._drain()
+
     async def end(self) -> list[Output]:
-        """End all inputs: runs `on_end` and returns what it sent."""
+        """End all inputs that have not ended yet: runs `on_input_end` for each, then `on_end`; returns what they sent."""
+        sent = [output for port in self._inputs if port not in self._ended for output in await self.end_input(port)]
         self._started_at = self._flushes
         await self._gather(self.node.on_end(), None)
-        return self._drain()
+        return sent + self._drain()
 
     async def flush(self) -> None:
         """Flush as a session does: drops what was not fetched, stops a generator at work, runs `on_flush`."""

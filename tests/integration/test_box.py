@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,3 +181,34 @@ async def _until_it_fails(session: object) -> None:
     for _ in itertools.repeat(None):
         await session.send("louder", RuntimeData.text("louder"))  # type: ignore[attr-defined]
         await session.receive("louder", timeout=30)  # type: ignore[attr-defined]
+
+
+def sound_at(ms: int) -> RuntimeData:
+    return RuntimeData.audio(np.full(160, 0.5, np.float32), 16000, timestamp=ms * 1_000_000)
+
+
+def text_at(ms: int) -> RuntimeData:
+    return RuntimeData.text(str(ms), timestamp=ms * 1_000_000)
+
+
+@both
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("mix", {"wait_ms": 0}, sound_at),
+        ("reorder", {"wait_ms": 0}, text_at),
+        ("join", {"wait_ms": 0, "primary": "a", "missing": "send"}, text_at),
+    ],
+)
+async def test_an_input_that_has_ended_holds_the_others_back_no_longer(
+    executor: str, kind: str, options: dict[str, Any], message: Callable[[int], RuntimeData]
+) -> None:
+    pipeline = Pipeline(kind).add_node(kind, "both", options)
+    pipeline.input("a", to="both.a").input("b", to="both.b")
+    pipeline.output("out", from_="both.audio" if kind == "mix" else "both.output")
+    async with running(pipeline, executor) as session:
+        await session.send("a", message(0))
+        await session.end("b")
+        assert (await session.receive("out", timeout=60)).timestamp == 0
+        await session.send("a", message(10))
+        assert (await session.receive("out", timeout=60)).timestamp == 10_000_000

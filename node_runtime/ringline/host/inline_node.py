@@ -77,7 +77,11 @@ class InlineNode:
             channel.end()
 
     async def _read(self) -> None:
+        told: set[str] = set()
         while True:
+            for port in [port for port, channel in self._inputs.items() if channel.over and port not in told]:
+                told.add(port)
+                await self._gather(self.node.on_input_end(port), None)
             open_inputs = [channel for channel in self._inputs.values() if not channel.over]
             if not open_inputs or (self.node.ends_with_first_input and len(open_inputs) < len(self._inputs)):
                 return

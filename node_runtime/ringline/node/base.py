@@ -140,6 +140,12 @@ class MultiprocessNode:
     def on_parameters(self, parameters: dict[str, Any]) -> Any:
         """Take new parameters while running."""
 
+    def on_input_end(self, port: str) -> Any:
+        """Stop waiting for this input: it has ended, and its messages were processed. May return or yield like `process`.
+
+        Called once for each input, also for the only or last one, then before `on_end`. A flush does not bring it back.
+        """
+
     def on_end(self) -> Any:
         """Send what is left: all inputs have ended. May return or yield like `process`."""
 

@@ -138,6 +138,8 @@ class AsyncDriver(Driver):
                 self._begin()
                 await self._done(self._node.on_flush())
             data = inbox.take()
+            if inbox.news:
+                await self._tell_ends()
             if data is not None:
                 await self._handle(data)
                 del data  # its block must not stay taken while this node waits
@@ -150,6 +152,13 @@ class AsyncDriver(Driver):
                 self._idle()
                 inbox.want(True)
                 await bell.wait(self._look_again_s)
+
+    async def _tell_ends(self) -> None:
+        news = self._inbox.news
+        while news:
+            self._beat()
+            await self._send_all(await self._done(self._node.on_input_end(news.pop(0))), None)
+            self._idle()
 
     async def _handle(self, data: RuntimeData) -> None:
         arena, outbox = self._arena, self._sending()

@@ -81,6 +81,8 @@ class SyncDriver(Driver):
                 self._begin()
                 self.call(self._node.on_flush())
             data = inbox.take()
+            if inbox.news:
+                self._tell_ends()
             if data is not None:
                 self._handle(data)
                 del data  # its block must not stay taken while this node waits
@@ -89,6 +91,13 @@ class SyncDriver(Driver):
             else:
                 self._idle()
                 arena.wait(self._look_again_s)
+
+    def _tell_ends(self) -> None:
+        news = self._inbox.news
+        while news:
+            self._beat()
+            self._send_all(self.call(self._node.on_input_end(news.pop(0))), None)
+            self._idle()
 
     def _handle(self, data: RuntimeData) -> None:
         arena, outbox = self._arena, self._sending()

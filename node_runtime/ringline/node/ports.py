@@ -38,6 +38,9 @@ class Inbox:
         self._ending = [reader for port, reader in self._readers if port not in feedback]
         self._session_id = session_id
         self._turn = 0
+        self._told: set[str] = set()
+        self.news: list[str] = []
+        """Inputs that have ended and are read, of which the node was not told yet: the driver takes them away."""
 
     def take(self) -> RuntimeData | None:
         """Give the next message, or None if all inputs are empty now."""
@@ -59,6 +62,9 @@ class Inbox:
                     port=port,
                     session_id=self._session_id,
                 )
+            if port not in self._told and reader.ended:
+                self._told.add(port)
+                self.news.append(port)
         return None
 
     def ended(self, *, with_first: bool) -> bool:

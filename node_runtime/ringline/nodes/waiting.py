@@ -29,6 +29,8 @@ def kept(data: RuntimeData, held: int) -> RuntimeData:
 class WaitingNode(MultiprocessNode):
     """Override `take`, `due`, `deadline` and `forget`; they are plain functions of the loop's time in seconds."""
 
+    _ended: frozenset[str] = frozenset()
+
     def take(self, data: RuntimeData, now: float) -> None:
         """Keep a message that has arrived at `now`."""
 
@@ -44,6 +46,11 @@ class WaitingNode(MultiprocessNode):
     def forget(self) -> None:
         """Drop everything that is held (also called once before the first message)."""
 
+    @property
+    def awaited(self) -> list[str]:
+        """The connected inputs that may still deliver something."""
+        return [port for port in self.input_ports if port not in self._ended]
+
     def initialize(self) -> None:
         self._order = asyncio.Lock()
         self._alarm: asyncio.Task[None] | None = None
@@ -55,6 +62,12 @@ class WaitingNode(MultiprocessNode):
         self.take(data, asyncio.get_running_loop().time())
         await self._send_due()
         self._set_alarm()
+
+    async def on_input_end(self, port: str) -> None:
+        """Let go what waited for this input only."""
+        self._raise_failure()
+        self._ended |= {port}
+        await self._send_due()
 
     async def on_end(self) -> None:
         self._raise_failure()

@@ -139,3 +139,12 @@ async def test_what_can_not_be_drawn_is_refused(port: str, message: RuntimeData,
 def test_bad_colours_are_refused(color: Any) -> None:
     with pytest.raises(NodeConfigError, match="color"):
         painter(color=color)
+
+
+async def test_pictures_do_not_wait_for_detections_that_have_ended() -> None:
+    async with painter(hold_ms=1000) as node:
+        await node.send(found(40, BOX), "detections")
+        assert await picture(node, 80) == []
+        [held] = await node.end_input("detections")
+        [following] = await picture(node, 120)
+    assert [each.data.metadata.extra["boxes"] for each in (held, following)] == [1, 1]

@@ -139,7 +139,6 @@ async def test_a_flush_forgets_everything_and_stops_the_clock() -> None:
         await node.send(level(0.25), "a")
         await node.flush()
         await asyncio.sleep(0.03)
-        assert await node.end() == []
         await node.send(level(0.1, at_ms=1000), "a")
         assert (await node.receive()).data.timestamp == NS
 
@@ -157,3 +156,30 @@ async def test_other_messages_are_refused() -> None:
     async with mixer() as node:
         with pytest.raises(DataError, match="takes audio"):
             await node.send(RuntimeData.text("la la"), "a")
+
+
+async def test_an_input_that_has_ended_is_silent_and_not_awaited() -> None:
+    async with mixer() as node:
+        await node.send(level(0.25), "a")
+        outputs = await node.send(level(0.5, 320), "b")
+        outputs += await node.end_input("a")
+        outputs += await node.send(level(0.5, 160, at_ms=20), "b")
+    assert sound(outputs) == pytest.approx(np.repeat([0.75, 0.5, 0.5], 160))
+
+
+async def test_an_input_that_ended_before_its_first_sound_is_not_awaited_either() -> None:
+    async with mixer() as node:
+        assert await node.send(level(0.5), "b") == []
+        assert sound(await node.end_input("a")) == pytest.approx(np.full(160, 0.5))
+        assert len(await node.send(level(0.5, at_ms=10), "b")) == 1
+
+
+async def test_the_last_sound_of_a_converted_input_is_in_the_mix() -> None:
+    async with mixer({"sample_rate": 16000}) as node:
+        outputs = await fed(node, blocks(tone(0.2, rate=48000, level=0.2), rate=48000, size=4800), "a")
+        outputs += await node.end_input("a")
+        outputs += await node.send(level(0.0, 3200), "b")
+        rest = await node.end()
+    assert rest == []
+    assert len(sound(outputs)) == 3200
+    assert rms(sound(outputs)[-160:]) == pytest.approx(rms(sound(outputs)[1600:1760]), rel=0.2)

@@ -232,3 +232,41 @@ async def test_two_detectors_share_the_pictures_and_their_boxes_meet_in_order() 
 
 def _late(found: dict[str, list[Output]]) -> list[tuple[str, str, RuntimeData]]:
     return [(port, *output) for port in ("b", "a") for output in found[port]]
+
+
+async def test_an_input_that_has_ended_holds_no_message_back() -> None:
+    async with merger() as node:
+        assert await node.send(at(10), "a") == []
+        assert await node.send(at(30), "a") == []
+        assert times(await node.send(at(20), "b")) == [10, 20]
+        assert times(await node.end_input("b")) == [30]
+        assert times(await node.send(at(40), "a")) == [40]
+        assert await node.end() == []
+
+
+async def test_the_end_of_an_input_lets_go_what_waited_for_it() -> None:
+    async with merger() as node:
+        assert await node.send(at(10), "a") == []
+        assert times(await node.end_input("b")) == [10]
+        await node.flush()
+        assert times(await node.send(at(20), "a")) == [20]
+
+
+@pytest.mark.parametrize("missing", ["send", "drop"])
+async def test_a_group_does_not_wait_for_an_input_that_has_ended(missing: str) -> None:
+    async with joiner(missing=missing, primary="a") as node:
+        assert await node.send(at(10), "a") == []
+        assert await node.send(at(20), "a") == []
+        assert times(await node.send(at(10), "b")) == [10]
+        kept = [20, 30] if missing == "send" else []
+        assert times(await node.end_input("b") + await node.send(at(30), "a")) == kept
+        assert counted(node, "incomplete") == 2
+
+
+async def test_what_an_ended_input_left_is_still_joined() -> None:
+    async with joiner() as node:
+        for ms in (10, 20):
+            assert await node.send(at(ms), "b") == []
+        assert await node.end_input("b") == []
+        assert times(await node.send(at(20), "a")) == [20]
+        assert counted(node, "incomplete") == 1

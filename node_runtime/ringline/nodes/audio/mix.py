@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -48,8 +49,8 @@ class Mix(WaitingNode):
 
     Inputs: any port names that channels connect (`to: mix.music`, `to: mix.voice`), each with one writer. Output `audio`:
     float32 with the most channels of any input, in the first message's rate (others are converted, which needs the extra
-    `audio`). Sound leaves when all inputs have delivered that time, or when a late one was awaited for `wait_ms`; what comes
-    after that is dropped and counted (metric `late_samples`). A pause of all inputs of more than a second is a
+    `audio`). Sound leaves when all inputs have delivered that time or have ended, or when a late one was awaited for `wait_ms`;
+    what comes after that is dropped and counted (metric `late_samples`). A pause of all inputs of more than a second is a
     gap in the timestamps.
 
     Example::
@@ -79,9 +80,13 @@ class Mix(WaitingNode):
             data.port, _Track(rate, 10.0 ** (self.options.gains_db.get(data.port, 0.0) / 20.0))
         )
         by_time = self.options.align == "timestamp"
-        late = track.take(sound, self._start_ns if by_time else None, self._cursor, now)
-        if late:
-            self.metrics.counter("late_samples").inc(late)
+        self._count_late(track.take(sound, self._start_ns if by_time else None, self._cursor, now))
+
+    async def on_input_end(self, port: str) -> None:
+        """Play what the converter holds; after it this input is silent, and nobody waits for it."""
+        if port in self._tracks:
+            self._count_late(self._tracks[port].finish(self._cursor, asyncio.get_running_loop().time()))
+        await super().on_input_end(port)
 
     def due(self, now: float, *, ending: bool) -> Iterator[Leaving]:
         if ending:
@@ -105,8 +110,15 @@ class Mix(WaitingNode):
             return max((track.end for track in tracks), default=0)
         wait = self.options.wait_ms / 1000 or math.inf
         waited = max((track.end_of_waited(wait, now) for track in tracks), default=0)
-        everyone = len(tracks) >= max(1, len(self.input_ports))
-        return max(waited, min(track.end for track in tracks)) if everyone else waited
+        awaited = [self._tracks.get(port) for port in self.awaited]
+        ends = [track.end for track in awaited if track is not None]
+        if len(ends) < len(awaited):
+            return waited
+        return max(waited, min(ends) if ends else max((track.end for track in tracks), default=0))
+
+    def _count_late(self, samples: int) -> None:
+        if samples:
+            self.metrics.counter("late_samples").inc(samples)
 
     def deadline(self) -> float | None:
         oldest = [track.oldest for track in self._tracks.values() if track.oldest is not None]

@@ -41,8 +41,8 @@ class Join(WaitingNode):
 
     Inputs: any port names that channels connect, each with one writer. Output `output`: with `primary` the message of that
     input, to whose metadata `extra` the others' values (JSON or text) are added under their port names; without it a JSON object
-    port → value. A group leaves when all inputs have contributed; an input that is already past the time, or `wait_ms`, makes
-    it incomplete. Metric: `incomplete`.
+    port → value. A group leaves when all inputs have contributed; an input that is already past the time or has ended, or
+    `wait_ms`, makes it incomplete. Metric: `incomplete`.
 
     Example::
 
@@ -86,8 +86,8 @@ class Join(WaitingNode):
             }
             complete = len(group) == len(self._queues)
             full = any(len(queue) > self.options.max_held for queue in waiting)
-            # Every input has something, yet not all fit: what is missing was lost and won't come.
-            hopeless = len(waiting) == len(self._queues)
+            # Every input has something or has ended, yet not all fit: what is missing was lost and won't come.
+            hopeless = all(self._queues[port] for port in self.awaited)
             if not (complete or hopeless or full or ending or self._waited(now)):
                 return
             yield from self._leave({port: queue.popleft()[0] for port, queue in group.items()}, complete)

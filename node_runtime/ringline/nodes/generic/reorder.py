@@ -36,8 +36,8 @@ class ReorderConfig(BoxConfig):
 class Reorder(WaitingNode):
     """Merges streams, each in order, into one in the order of timestamps; payloads are not copied.
 
-    Inputs: any port names that channels connect, each with one writer; output `output`. A message leaves when every input has
-    something later, or after `wait_ms`. What comes too late is counted (metric `late`).
+    Inputs: any port names that channels connect, each with one writer; output `output`. A message leaves when every input
+    that has not ended has something later, or after `wait_ms`. What comes too late is counted (metric `late`).
 
     Example::
 
@@ -69,7 +69,7 @@ class Reorder(WaitingNode):
             yield None, self._overdue.pop(0)
         while waiting := [queue for queue in self._queues.values() if queue]:
             first = min(waiting, key=lambda queue: queue[0][0].timestamp)
-            everyone = len(waiting) >= max(1, len(self.input_ports))
+            everyone = all(self._queues.get(port) for port in self.awaited)
             full = any(len(queue) > self.options.max_held for queue in waiting)
             if not (everyone or full or ending or self._waited(now)):
                 return

@@ -42,8 +42,8 @@ class Draw(WaitingNode):
 
     Input `video`; input `detections`: JSON as detectors send it, in the order of time. Output `video`: bgr24, in order, with
     the same timestamps; `extra` has `boxes` (how many were drawn). A picture waits until its detections are there (the same
-    timestamp), until those of a later one are (then its own were dropped), or `wait_ms`; it gets the last known boxes then.
-    Pictures without boxes pass without a copy.
+    timestamp), until those of a later one are (then its own were dropped) or they have ended, or `wait_ms`; it gets the last
+    known boxes then. Pictures without boxes pass without a copy.
 
     Needs the extra `video`. Example::
 
@@ -76,7 +76,7 @@ class Draw(WaitingNode):
         while self._frames:
             frame, arrived = self._frames[0]
             newest = self._found[-1][0] if self._found else None
-            known = newest is not None and newest >= frame.timestamp
+            known = "detections" not in self.awaited or (newest is not None and newest >= frame.timestamp)
             waited = bool(self.options.wait_ms) and now >= arrived + self.options.wait_ms / 1000
             if not (known or waited or ending or len(self._frames) > self.options.max_held):
                 return
