@@ -195,9 +195,9 @@ def text_at(ms: int) -> RuntimeData:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("mix", {"wait_ms": 0}, sound_at),
-        ("reorder", {"wait_ms": 0}, text_at),
-        ("join", {"wait_ms": 0, "primary": "a", "missing": "send"}, text_at),
+        ("mix", {"wait_ms": 60_000}, sound_at),
+        ("reorder", {"wait_ms": 60_000}, text_at),
+        ("join", {"wait_ms": 60_000, "primary": "a", "missing": "send"}, text_at),
     ],
 )
 async def test_an_input_that_has_ended_holds_the_others_back_no_longer(
@@ -209,6 +209,6 @@ async def test_an_input_that_has_ended_holds_the_others_back_no_longer(
     async with running(pipeline, executor) as session:
         await session.send("a", message(0))
         await session.end("b")
-        assert (await session.receive("out", timeout=60)).timestamp == 0
+        assert (await session.receive("out", timeout=50)).timestamp == 0
         await session.send("a", message(10))
-        assert (await session.receive("out", timeout=60)).timestamp == 10_000_000
+        assert (await session.receive("out", timeout=50)).timestamp == 10_000_000
