@@ -3,7 +3,7 @@
     python3 dev.py voice     answer a recorded spoken command aloud, through a graph of processes
     python3 dev.py test      every check: style, types, layers, all tests
     python3 dev.py lint      the checks without the tests
-    python3 dev.py bench     the benchmarks (about six minutes; further words go to them, as in `bench hop --quick`)
+    python3 dev.py bench     the benchmarks (about twelve minutes; further words go to them, as in `bench hop --quick`)
     python3 dev.py soak      half an hour of media and faults, its report as docs/soak.md (`soak --minutes 1` for less)
     python3 dev.py generate  rewrite the generated files (catalogue, reference, settings, commands)
     python3 dev.py lock      write the versions that .venv has to constraints.txt

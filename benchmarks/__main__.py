@@ -29,6 +29,7 @@ BENCHMARKS = {
     "interruption": "flush to silence at the output",
     "death": "a node killed to reported, and to the session's end",
     "memory": "memory of an idle node",
+    "agents": "agents in pools of threads and processes, beside peers",
 }
 
 

@@ -47,8 +47,9 @@ SHAPES: Final[dict[str, tuple[type, ...]]] = {
     "top": (shapes.TopShape,),
     "doctor": (shapes.DoctorShape,),
     "bench": (shapes.BenchShape,),
+    "bench agents": (shapes.AgentsShape,),
 }
-"""Command → what its `--json` prints; the types that these name are described with them."""
+"""Command, or group of commands → what its `--json` prints; the types that these name are described with them."""
 
 
 def page() -> str:
@@ -77,7 +78,7 @@ def _command(name: str, command: CommandInfo) -> Iterator[str]:
     examples = [line for line in (command.epilog or "").split("\n\n") if not line.startswith("Example")]
     yield "```console\n" + "\n".join(f"$ {example}" for example in examples) + "\n```"
     yield _options(command.callback)
-    group = name.partition(" ")[0]
+    group = name if name in SHAPES else name.partition(" ")[0]
     if group in SHAPES and "as_json" in inspect.signature(command.callback).parameters:
         yield from _shapes(group)
 
@@ -109,10 +110,17 @@ def _spelling(info: ArgumentInfo | OptionInfo, parameter: inspect.Parameter) -> 
 
 
 def _value(info: OptionInfo, annotation: Any) -> str:
-    for kind in (annotation, *get_args(annotation)):
+    for kind in _within(annotation):
         if inspect.isclass(kind) and issubclass(kind, Enum):
             return "\\|".join(str(choice.value) for choice in kind)
     return str(info.metavar or "VALUE")
+
+
+def _within(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and all that it is made of."""
+    yield annotation
+    for each in get_args(annotation):
+        yield from _within(each)
 
 
 def _default(parameter: inspect.Parameter) -> str:

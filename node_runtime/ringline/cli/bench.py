@@ -1,4 +1,4 @@
-"""`ringline bench`: measure this machine: a hop's latency, transfer by size, spawning, or one node type alone.
+"""`ringline bench`: measure this machine: a hop's latency, transfer by size, spawning, one node type alone, or many agents.
 
 These are quick looks with Ringline itself; the repository's `benchmarks/` compares it with others. Figures depend on the
 machine, so they are printed with it.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ringline.cli.bench_agents import agents
 from ringline.cli.complete import node_types
 from ringline.cli.console import console, counted, epilog, human_bytes, human_seconds, print_json, table
 from ringline.cli.shapes import BenchRowShape, BenchShape, TimesShape
@@ -119,6 +120,11 @@ def node(
     start, seconds, size = run(node_seconds(name, entry, config, file=file, port=port, count=count, paths=paths or []))
     rows = [_row("initialize and warmup", 0, [start]), _row("process", size, seconds)]
     _show("node", rows, as_json=as_json)
+
+
+app.command(
+    "agents", epilog=epilog("ringline bench agents --quick", "ringline bench agents -e hybrid -a 150 -k numpy --json")
+)(agents)
 
 
 def _config(settings: Sequence[str] | None) -> dict[str, object]:

@@ -27,7 +27,7 @@ def test_help_names_every_command(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, "new node", "bench latency", "bench transfer", "bench spawn", "bench node"]
+    "command", [*COMMANDS, "new node", "bench latency", "bench transfer", "bench spawn", "bench node", "bench agents"]
 )
 def test_every_command_has_help_and_ends_well(cli: Cli, command: str) -> None:
     outcome = cli(*command.split(), "--help")

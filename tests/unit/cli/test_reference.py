@@ -28,7 +28,9 @@ def test_the_page_is_up_to_date(generated: str) -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == generated, "run: python3 dev.py generate"
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "plan", "nodes", "top", "doctor", "bench latency", "new node"])
+@pytest.mark.parametrize(
+    "command", ["run", "validate", "plan", "nodes", "top", "doctor", "bench latency", "bench agents", "new node"]
+)
 def test_every_command_has_a_chapter_with_an_example(generated: str, command: str) -> None:
     _, _, chapter = generated.partition(f"\n## ringline {command}\n")
     assert "$ ringline" in chapter.partition("\n## ")[0]

@@ -1,0 +1,107 @@
+"""Which figures of the agents' benchmark may be compared, and what comes of it: pure functions of a report.
+
+`agents` holds them against bars; docs/generate_agents.py writes them into a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+SCHEMA: Final = "ringline-agents/1"
+PEERS: Final[Mapping[str, tuple[str, str]]] = {
+    "futures thread": ("benchmarks.peers.pools:FuturesThread", ""),
+    "futures process": ("benchmarks.peers.pools:FuturesProcess", ""),
+    "multiprocessing.Pool": ("benchmarks.peers.pools:MultiprocessingPool", ""),
+    "joblib loky": ("benchmarks.peers.pools:Loky", "joblib"),
+}
+"""Peer → crowd, and the package that has to be installed for it."""
+SAME: Final[Mapping[str, tuple[str, ...]]] = {
+    "thread": ("futures thread",),
+    "process": ("futures process", "multiprocessing.Pool", "joblib loky"),
+}
+"""Executor → the peers that offer the same: so many threads, or so many processes. Threads in processes nobody else has."""
+SAME_WITHIN: Final = 0.97
+"""Less than 3 % of difference is none."""
+Cell = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Our executor and the best of the peers that offer the same, in one cell: steps per second, slowest, median, fastest round."""
+
+    executor: str
+    kernel: str
+    load: str
+    agents: int
+    ours: tuple[float, float, float]
+    peer: str
+    theirs: tuple[float, float, float]
+
+    @property
+    def name(self) -> str:
+        """What it is called in a table."""
+        return f"{self.executor}, {self.kernel}, {self.load}, {self.agents} agents: a step of the whole pool"
+
+    @property
+    def ratio(self) -> float:
+        """Our steps for each of theirs; more is better."""
+        return self.ours[1] / self.theirs[1] if self.theirs[1] else float("inf")
+
+    @property
+    def slowest_peer(self) -> float:
+        """Steps per second in the peer's slowest round."""
+        return self.theirs[0]
+
+    @property
+    def slower(self) -> bool:
+        """Say whether ours is slower beyond noise: by 3 % and more, and in its fastest round slower than the peer in its slowest."""
+        return self.ratio < SAME_WITHIN and self.ours[2] < self.theirs[0]
+
+
+def pairs(cells: Sequence[Cell]) -> Iterator[Pair]:
+    """Compare each cell in which we offer the same as somebody else."""
+    for cell in cells:
+        rivals = [
+            other
+            for other in cells
+            if other["executor"] in SAME.get(cell["executor"], ()) and _place(other) == _place(cell)
+        ]
+        if rivals:
+            best = max(rivals, key=lambda other: float(other["steps_per_s"]))
+            yield Pair(
+                cell["executor"],
+                cell["kernel"],
+                cell["load"],
+                cell["agents"],
+                _rates(cell),
+                best["executor"],
+                _rates(best),
+            )
+
+
+def merged(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the reports of several runs together, each of which measured whole blocks; the machine is the first's."""
+    parts = list(reports)
+    for part in parts:
+        if part["schema"] != SCHEMA:
+            raise ValueError(f"a report of the schema {part['schema']!r}, not {SCHEMA!r}; measure again")
+    whole = dict(parts[0])
+    for name in ("cells", "memory", "deaths"):
+        whole[name] = [row for part in parts for row in part[name]]
+    return whole
+
+
+def find(cells: Sequence[Cell], executor: str, kernel: str, load: str, agents: int) -> Cell | None:
+    """Give one cell, if it was measured."""
+    place = (kernel, load, agents)
+    return next((cell for cell in cells if cell["executor"] == executor and _place(cell) == place), None)
+
+
+def _place(cell: Cell) -> tuple[str, str, int]:
+    return cell["kernel"], cell["load"], cell["agents"]
+
+
+def _rates(cell: Cell) -> tuple[float, float, float]:
+    return cell["slowest_round"], cell["steps_per_s"], cell["fastest_round"]

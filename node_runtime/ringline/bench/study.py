@@ -1,0 +1,193 @@
+"""The measurement of `ringline bench agents`: which cells, in which order, and what is added up.
+
+All crowds of a block (one kernel, one number of agents) live at once and take turns in rounds, so that a noisy moment hits each of
+them. What a step costs is measured in every round by bare loops on all cores: the ideal that efficiency is a share of.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+from ringline.bench.hosts import Host, HostGoneError, service
+
+EXECUTORS: Final = ("inline", "thread", "process", "hybrid", "auto")
+KERNELS: Final = ("none", "python", "numpy", "mixed")
+LOADS: Final = ("quarter", "scaled")
+AGENTS: Final = (1, 10, 50, 150, 200)
+DEATHS: Final = ("exit", "segfault")
+MORTALS: Final = 20
+"""Agents of a crowd of which one dies."""
+QUARTER: Final = 0.25
+"""Share of one core that an agent asks for in the load `quarter`, whatever the machine has."""
+BARE: Final = "ringline.bench.crowds:Bare"
+
+
+def ours(executors: Sequence[str] = EXECUTORS) -> dict[str, str]:
+    """Name the pool's executors as crowds."""
+    return {executor: f"ringline.bench.crowds:Pool:{executor}" for executor in executors}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: `crowds` by name; `seconds` per cell and round."""
+
+    crowds: Mapping[str, str] = field(default_factory=ours)
+    agents: Sequence[int] = AGENTS
+    kernels: Sequence[str] = KERNELS
+    loads: Sequence[str] = LOADS
+    deaths: Sequence[str] = DEATHS
+    memory: Sequence[int] = AGENTS
+    seconds: float = 0.4
+    rounds: int = 2
+
+    def blocks(self) -> Iterator[tuple[str, int]]:
+        """Yield kernel and agents; the kernel that computes nothing is asked with the fewest and the most agents only."""
+        for kernel in self.kernels:
+            counts = sorted({self.agents[0], self.agents[-1]}) if kernel == "none" else self.agents
+            yield from ((kernel, count) for count in counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a bare step costs now: seconds on the processor and by the clock, all cores being busy with such steps."""
+
+    cpu_s: float
+    wall_s: float
+    cores: int
+
+    def period_s(self, load: str, agents: int) -> float:
+        """How often an agent is due: for a quarter of a core each, or so that all agents together fill the cores."""
+        if load == "quarter":
+            return self.cpu_s / QUARTER
+        return max(agents * self.cpu_s / self.cores, self.wall_s)
+
+    def ideal(self, load: str, agents: int) -> float:
+        """Give the steps per second that are asked for, as far as the cores can do them."""
+        return min(self.cores / self.cpu_s, agents / self.period_s(load, agents))
+
+
+@dataclass
+class Cell:
+    """One crowd in one load: a value per round."""
+
+    crowd: str
+    kernel: str
+    load: str
+    agents: int
+    lives: str
+    rates: list[float] = field(default_factory=list)
+    ideals: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the row of the report."""
+        shares = [rate / ideal for rate, ideal in zip(self.rates, self.ideals, strict=True) if ideal]
+        return {
+            "executor": self.crowd,
+            "lives": self.lives,
+            "kernel": self.kernel,
+            "load": self.load,
+            "agents": self.agents,
+            "steps_per_s": round(median(self.rates), 2),
+            "slowest_round": round(min(self.rates), 2),
+            "fastest_round": round(max(self.rates), 2),
+            "ideal_per_s": round(median(self.ideals), 2),
+            "efficiency": round(median(shares), 4) if shares else None,
+            "cpu_percent": round(100 * median(self.cpu), 1),
+            "p50_delay_ms": _milliseconds(self.delays, 0.5),
+            "p95_delay_ms": _milliseconds(self.delays, 0.95),
+        }
+
+
+def _milliseconds(delays: Sequence[float], share: float) -> float | None:
+    ordered = sorted(delays)
+    return round(1e3 * ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3) if ordered else None
+
+
+def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Measure everything in the plan; `say` is told what is measured now."""
+    cells: list[Cell] = []
+    with service() as url:
+        for kernel, agents in plan.blocks():
+            say(f"{kernel}, {agents} agents")
+            cells += block(plan, kernel, agents, url)
+    say("memory")
+    memory = [held(name, spec, agents) for agents in plan.memory for name, spec in plan.crowds.items()]
+    say("an agent that dies")
+    deaths = [died(name, spec, death) for death in plan.deaths for name, spec in plan.crowds.items()]
+    return {"cells": [cell.as_json() for cell in cells], "memory": memory, "deaths": deaths}
+
+
+def block(plan: Plan, kernel: str, agents: int, url: str) -> list[Cell]:
+    """Measure all crowds with one kernel and one number of agents."""
+    cores = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        hosts = {name: stack.enter_context(Host(spec)) for name, spec in plan.crowds.items()}
+        bare = [stack.enter_context(Host(BARE)) for _ in range(cores)] if kernel != "none" else []
+        for each in [*bare, *hosts.values()]:
+            arguments = {"folder": each.folder, "url": url} if kernel == "mixed" else {}
+            each.tell("settle", agents=1 if each in bare else agents, kernel=kernel, arguments=arguments)
+        for each in bare:
+            each.answer()
+        lives = {name: str(host.answer()["lives"]) for name, host in hosts.items()}
+        loads = plan.loads if bare else ("at once",)
+        cells = {(load, name): Cell(name, kernel, load, agents, lives[name]) for load in loads for name in plan.crowds}
+        for turn in range(plan.rounds):
+            cost = cost_of(bare, plan.seconds) if bare else None
+            names = list(hosts)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                for load in loads:
+                    measure(hosts[name], cells[load, name], cost, plan.seconds)
+    return list(cells.values())
+
+
+def cost_of(bare: Sequence[Host], seconds: float) -> Cost:
+    """Measure a bare step on all cores at once."""
+    for each in bare:
+        each.tell("run", agents=1, period_s=0.0, seconds=seconds)
+    answers = [each.answer() for each in bare]
+    wall_s = sum(answer["seconds"] / max(1, answer["steps"]) for answer in answers) / len(answers)
+    share = sum(answer["cpu_share"] for answer in answers) / len(answers)
+    return Cost(wall_s * min(1.0, share), wall_s, len(bare))
+
+
+def measure(host: Host, cell: Cell, cost: Cost | None, seconds: float) -> None:
+    """Let a crowd run once, and add what was seen to its cell."""
+    period_s = cost.period_s(cell.load, cell.agents) if cost is not None else 0.0
+    spent = host.cpu_seconds()
+    seen = host.ask("run", agents=cell.agents, period_s=period_s, seconds=seconds)
+    spent = host.cpu_seconds() - spent
+    cell.rates.append(seen["steps"] / seen["seconds"])
+    cell.ideals.append(cost.ideal(cell.load, cell.agents) if cost is not None else 0.0)
+    cell.cpu.append(spent / seen["lasted"])
+    cell.delays += seen["delays"]
+
+
+def held(name: str, spec: str, agents: int) -> dict[str, Any]:
+    """Measure the memory of a crowd, alone on the machine, after a step of each of its agents."""
+    with Host(spec) as host:
+        host.ask("settle", agents=agents, kernel="numpy", arguments={})
+        host.ask("run", agents=agents, period_s=0.0, seconds=0.05)
+        pss, processes = host.memory()
+    return {"executor": name, "agents": agents, "pss_mb": round(pss / 1e6, 2), "processes": processes}
+
+
+def died(name: str, spec: str, death: str) -> dict[str, Any]:
+    """Let one agent of a crowd die, and count what became of the others; with the application all are lost."""
+    others = MORTALS - 1
+    with Host(spec) as host:
+        host.ask("settle", agents=MORTALS, kernel="mortal", arguments={})
+        try:
+            seen = host.ask("kill", agents=MORTALS, death=death)
+            survived = True
+        except HostGoneError:
+            seen = {"failed": others, "lost": others, "anew": 0}
+            survived = False
+    return {"executor": name, "death": death, "others": others, "survived": survived, **seen}

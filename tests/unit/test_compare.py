@@ -1,0 +1,196 @@
+"""Agents beside other pools: which figures may be compared, when ours is slower, and what the report's rows say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import agents
+from benchmarks.agents import lined, rows
+from benchmarks.compare import PEERS, SAME, find, merged, pairs
+
+
+def cell(executor: str, rates: tuple[float, float, float], **others: Any) -> dict[str, Any]:
+    slowest, median, fastest = rates
+    return {
+        "executor": executor,
+        "lives": executor,
+        "kernel": "numpy",
+        "load": "scaled",
+        "agents": 150,
+        "steps_per_s": median,
+        "slowest_round": slowest,
+        "fastest_round": fastest,
+        "ideal_per_s": 500.0,
+        "efficiency": median / 500,
+        **others,
+    }
+
+
+def report(*cells: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {"schema": "ringline-agents/1", "cells": list(cells), "memory": [], "deaths": [], **others}
+
+
+def test_an_executor_is_compared_with_the_best_peer_that_offers_the_same() -> None:
+    cells = [
+        cell("process", (380, 400, 410)),
+        cell("futures process", (300, 310, 320)),
+        cell("multiprocessing.Pool", (390, 395, 405)),
+        cell("futures thread", (490, 495, 499)),
+        cell("multiprocessing.Pool", (480, 490, 499), agents=10),
+    ]
+    (pair,) = pairs(cells)
+    assert (pair.executor, pair.peer, pair.agents) == ("process", "multiprocessing.Pool", 150)
+    assert pair.ratio == pytest.approx(400 / 395)
+    assert not pair.slower
+
+
+def test_what_nobody_else_has_is_not_compared() -> None:
+    assert (
+        list(
+            pairs(
+                [
+                    cell("hybrid", (1, 1, 1)),
+                    cell("futures process", (2, 2, 2)),
+                    cell("process", (1, 1, 1), kernel="none"),
+                ]
+            )
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "slower"),
+    [
+        ((380, 400, 410), (420, 430, 440), True),
+        ((380, 400, 425), (420, 430, 440), False),
+        ((419, 419, 419), (420, 420, 420), False),
+        ((400, 410, 420), (300, 310, 320), False),
+    ],
+)
+def test_slower_means_beyond_noise(
+    ours: tuple[float, float, float], theirs: tuple[float, float, float], slower: bool
+) -> None:
+    (pair,) = pairs([cell("thread", ours), cell("futures thread", theirs)])
+    assert pair.slower is slower
+
+
+def test_a_peer_that_did_no_step_is_no_rival() -> None:
+    (pair,) = pairs([cell("thread", (1, 1, 1)), cell("futures thread", (0, 0, 0))])
+    assert pair.ratio == float("inf")
+    assert not pair.slower
+
+
+def test_everything_that_is_compared_is_a_known_peer() -> None:
+    assert {peer for peers in SAME.values() for peer in peers} == set(PEERS)
+
+
+def test_reports_of_several_runs_are_put_together() -> None:
+    whole = merged([report(cell("thread", (1, 1, 1)), machine={"cpus": [0]}), report(cell("hybrid", (2, 2, 2)))])
+    assert [each["executor"] for each in whole["cells"]] == ["thread", "hybrid"]
+    assert whole["machine"] == {"cpus": [0]}
+
+
+def test_a_report_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="a report of the schema 'old', not 'ringline-agents/1'; measure again"):
+        merged([report(), {**report(), "schema": "old"}])
+
+
+def test_a_cell_is_found_by_its_place() -> None:
+    cells = [cell("hybrid", (1, 1, 1)), cell("hybrid", (2, 2, 2), agents=10)]
+    assert find(cells, "hybrid", "numpy", "scaled", 10) is cells[1]
+    assert find(cells, "hybrid", "python", "scaled", 10) is None
+
+
+def test_rows_hold_the_pool_to_its_bars() -> None:
+    found = report(
+        cell("hybrid", (390, 400, 410)),
+        cell("process", (380, 390, 395)),
+        cell("futures process", (200, 210, 220)),
+        memory=[
+            {"executor": "hybrid", "agents": 150, "pss_mb": 140.0, "processes": 4},
+            {"executor": "process each, fork", "agents": 150, "pss_mb": 1100.0, "processes": 151},
+        ],
+        deaths=[
+            {
+                "executor": "thread",
+                "death": "exit",
+                "others": 19,
+                "survived": False,
+                "failed": 19,
+                "lost": 19,
+                "anew": 0,
+            }
+        ],
+    )
+    by_name = {row.name: row for row in rows(found)}
+    compared = by_name["process, numpy, scaled, 150 agents: a step of the whole pool"]
+    assert compared.met is True
+    assert compared.bar is not None
+    assert compared.bar.text == "futures process, its slowest round"
+    assert by_name["hybrid, numpy, scaled, 150 agents: a step of the whole pool"].met is True
+    assert by_name["hybrid, 150 agents: memory"].met is True
+    assert by_name["process each, fork, 150 agents: memory"].bar is None
+    assert by_name["thread, one agent dies (exit): others lost"].values == [19]
+
+
+def test_a_hybrid_pool_that_wastes_a_quarter_misses_its_bar() -> None:
+    (row,) = rows(report(cell("hybrid", (370, 374, 380))))
+    assert row.met is False
+    (row,) = rows(report(cell("hybrid", (370, 376, 380))))
+    assert row.met is True
+
+
+def test_a_report_is_written_with_a_line_for_each_row() -> None:
+    found = report(cell("hybrid", (1, 2, 3)), cell("thread", (1, 2, 3)))
+    text = lined(found)
+    assert json.loads(text) == found
+    assert sum('"executor"' in line for line in text.splitlines()) == 2
+
+
+def test_a_peer_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "installed", lambda package: package != "joblib")
+    assert "joblib loky" not in agents.crowds()
+    assert {"thread", "hybrid", "multiprocessing.Pool"} <= set(agents.crowds())
+    assert [(row.name, row.skipped) for row in agents.absent()] == [
+        ("joblib loky", "not installed; pip install joblib")
+    ]
+
+
+def test_all_figures_go_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def measured(plan: Any, each: Any) -> dict[str, Any]:
+        asked.extend([plan, each])
+        return report()
+
+    monkeypatch.setattr(agents, "report", measured)
+    file = tmp_path / "figures.json"
+    words = [
+        "--json",
+        str(file),
+        "--kernel",
+        "numpy",
+        "--agents",
+        "10",
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.1",
+        "--no-memory",
+    ]
+    assert agents.main(words) == 0
+    plan, each = asked
+    assert (plan.kernels, plan.agents, plan.rounds, plan.deaths, plan.memory, each) == (
+        ("numpy",),
+        (10,),
+        2,
+        (),
+        (),
+        (),
+    )
+    assert json.loads(file.read_text(encoding="utf-8")) == report()
