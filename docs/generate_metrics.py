@@ -6,6 +6,7 @@ test compares the page with what this would write, others compare the dashboards
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from ringline.agents.gauges import PoolFacts, WorkerFacts
+from ringline.agents.metrics import PoolCollector
 from ringline.metrics.collector import SessionCollector
 from ringline.metrics.facts import NodeFacts, SessionFacts
 from ringline.shm import ChannelStats, LatencyHistogram, NodeStats
@@ -30,6 +33,9 @@ Names are `ringline_*` with the unit as suffix; counters end in `_total` and beg
 SESSION: Final = """\
 Served by the host of a session: in a pod by the gateway at `:9090/metrics`, on one machine by `Session(metrics_port=…)` and `ringline run --metrics-port`. `session` is the pod's name in a cluster; Prometheus adds `namespace` and `pod`, and the chart's PodMonitor `pipeline`. Where both ends of a
 channel matter the labels are `producer` and `consumer`; the host's own end is called `@host`. Latencies are kept in shared memory with buckets that double from 1 µs to 33 s, so that counting costs nothing that a message would notice."""
+POOL: Final = """\
+Of an [`AgentPool`](agents.md) that is used as a library: `AgentPool(metrics_port=…)` serves them on the loopback interface, `pool.collector()` is for a registry of your own. A node of type `agent_pool` has the session's metrics instead: steps are `ringline_node_custom_total{name="agent_steps"}`, their
+latency `ringline_node_latency_seconds`, the queue `ringline_channel_depth_messages`, restarts `ringline_node_restarts_total`, memory `ringline_node_memory_bytes`."""
 OPERATOR: Final = """\
 Served by each operator at `:9091/metrics`. Operators that wait for the lease know the same sessions: take the maximum, or multiply by the leader, instead of adding them up."""
 
@@ -39,7 +45,14 @@ class _Session:
 
     def facts(self) -> SessionFacts:
         """Return one node that was killed, and failed a health check."""
-        node = NodeFacts(up=True, restarts=1, exits={"Killed": 1}, health_failures={"timeout": 1})
+        node = NodeFacts(
+            up=True,
+            restarts=1,
+            exits={"Killed": 1},
+            health_failures={"timeout": 1},
+            counters={"n": 1.0},
+            gauges={"n": 1.0},
+        )
         return SessionFacts("voice-abcde-0", "running", 1 << 20, {"vad": node})
 
     def channel_stats(self) -> Mapping[str, ChannelStats]:
@@ -71,6 +84,14 @@ def session_families() -> list[Family]:
     return [_family(metric) for metric in registry.collect()]
 
 
+def pool_families() -> list[Family]:
+    """Return what a pool of agents serves."""
+    worker = WorkerFacts("w0", os.getpid(), 1, {"done": 1}, {"Killed": 1}, 1, (1, *[0] * 31), 0.1, 1)
+    registry = CollectorRegistry()
+    registry.register(PoolCollector("agents", lambda: PoolFacts(1, 1, 1, 1, (worker,))))
+    return [_family(metric) for metric in registry.collect()]
+
+
 def operator_families() -> list[Family]:
     """Return what an operator serves."""
     cache = Cache(WorkQueue())
@@ -94,7 +115,7 @@ def _family(metric: Metric) -> Family:
 def series() -> dict[str, frozenset[str]]:
     """Return every time series' name with its labels, as a query may use them."""
     found = {}
-    for family in (*session_families(), *operator_families()):
+    for family in (*session_families(), *pool_families(), *operator_families()):
         suffixes = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
         for suffix in suffixes:
             found[family.name + suffix] = frozenset(family.labels) | ({"le"} if suffix == "_bucket" else frozenset())
@@ -104,6 +125,7 @@ def series() -> dict[str, frozenset[str]]:
 def page() -> str:
     """Return the text of docs/metrics.md."""
     parts = ["# Metrics", NOTICE, INTRO, "## Sessions", SESSION, _table(session_families())]
+    parts += ["## Pools of agents", POOL, _table(pool_families())]
     parts += ["## The operator", OPERATOR, _table(operator_families())]
     return "\n\n".join(parts) + "\n"
 

@@ -29,6 +29,7 @@ from ringline.host.directory import directory_of
 from ringline.host.engine import Engine
 from ringline.host.exits import ExitRecord
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
+from ringline.metrics.collector import SessionCollector
 from ringline.metrics.server import MetricsServer
 from ringline.names import session_id_problem
 from ringline.node.base import MultiprocessNode
@@ -109,7 +110,7 @@ class Session:
             self._engine = self._make_engine()
             await self._engine.initialize(lambda progress: self._show(progress_callback, progress))
             if self._metrics_port is not None:
-                self._metrics = MetricsServer(self._engine, self._metrics_port)
+                self._metrics = MetricsServer(SessionCollector(self._engine), self._metrics_port)
         except BaseException:
             await self.cleanup()
             raise

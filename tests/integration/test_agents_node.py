@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from ringline import NodeConfigError, Pipeline
-from tests.integration.sessions import running
+from ringline import NodeConfigError, Pipeline, Session
+from tests.integration.sessions import config, running, session_id
 
 CODE = "tests.integration.agents_code.pooled"
 ROOT = str(Path(__file__).parents[2])
@@ -18,7 +21,7 @@ ROOT = str(Path(__file__).parents[2])
 
 def agents(*more: dict[str, Any], **options: Any) -> Pipeline:
     listed = [{"id": "c", "agent": f"{CODE}:Counter", "arguments": {"start": 10}}, *more]
-    pipeline = Pipeline("world").add_node("ringline.agents.node:AgentNode", "agents", {"agents": listed, **options})
+    pipeline = Pipeline("world").add_node("agent_pool", "agents", {"agents": listed, **options})
     manifest = pipeline.to_manifest()
     manifest["spec"]["session"] = {"onNodeCrash": "RestartNode"}
     return Pipeline.from_manifest(manifest).input("orders", to="agents.input").output("results", from_="agents.output")
@@ -43,6 +46,41 @@ async def test_agents_of_a_node_answer_and_go_on_after_its_restart() -> None:
         os.kill(pid, signal.SIGKILL)
         assert await ask("c", 1) == {"agent": "c", "result": 16}
         assert (await session.get_status()).nodes["agents"].epoch == 2
+
+
+async def test_a_pool_nodes_figures_are_in_the_sessions_metrics() -> None:
+    moody = {"id": "m", "agent": f"{CODE}:Moody"}
+    session = Session(session_id(), agents(moody), config=config(extra_paths=(ROOT,)), metrics_port=0)
+    async with session:
+        server = session._metrics
+        assert server is not None
+
+        async def ask(agent: str, observation: Any) -> None:
+            await session.send("orders", {"agent": agent, "observation": observation})
+            (await session.receive("results", timeout=60)).release()
+
+        for number in range(3):
+            await ask("c", number)
+        await ask("m", ["fail"])
+        wanted = {"agent_steps": 4.0, "agent_errors": 1.0, "agents_restored": 0.0, "agents": 2.0}
+        found: dict[str, float] = {}
+        while {name: found.get(name) for name in wanted} != wanted:
+            await asyncio.sleep(0.05)  # a node tells its own numbers once a second
+            text = await asyncio.to_thread(scraped, server.port)
+            found = {
+                sample.labels["name"]: sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name.startswith("ringline_node_custom")
+            }
+        assert found["agent_step_seconds"] > 0
+        assert 'ringline_node_latency_seconds_count{node="agents"' in text
+        assert 'ringline_node_memory_bytes{node="agents"' in text
+
+
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        return str(answer.read().decode())
 
 
 async def test_two_agents_of_one_id_are_refused() -> None:

@@ -262,6 +262,7 @@ def node_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
     cpu = f"rate(ringline_node_cpu_seconds_total{{{ONE}}}[$__rate_interval])"
     heap = f"ringline_node_heap_used_bytes{{{ONE}}} / (ringline_node_heap_bytes{{{ONE}}} > 0)"
     failures = f"increase(ringline_node_health_failures_total{{{ONE}}}[$__rate_interval])"
+    own = f"rate(ringline_node_custom_total{{{ONE}}}[$__rate_interval])"
     built = built.with_row(dashboard.Row("Nodes"))
     for panel in (
         graph("Processor", "percentunit", [Query(cpu, "{{node}}")], "1 is a whole core.", span=THIRD),
@@ -280,6 +281,18 @@ def node_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "What stays up hangs.",
         ),
         graph("Failed health checks", "short", [Query(failures, "{{node}} {{reason}}")], "Two in a row end the node."),
+        graph(
+            "Counters of the nodes' own",
+            "ops",
+            [Query(own, "{{node}} {{name}}")],
+            "What authors count by self.metrics.",
+        ),
+        graph(
+            "Gauges of the nodes' own",
+            "short",
+            [Query(f"ringline_node_custom_value{{{ONE}}}", "{{node}} {{name}}")],
+            "What authors set by self.metrics.",
+        ),
     ):
         built = built.with_panel(panel)
     return built

@@ -1,4 +1,4 @@
-"""Agents as a node of a pipeline: type ``ringline.agents.node:AgentNode``. Several workers are several such nodes.
+"""Agents as a node of a pipeline: the type ``agent_pool`` of the box. Several workers are several such nodes.
 
 A message in names an agent and what it observes, a message out has what came of it; an agent that raises does not end the node.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,37 +22,50 @@ from ringline.data import DataType, RuntimeData
 from ringline.errors import NodeConfigError
 from ringline.names import ENV_SESSION_DIR
 from ringline.node.base import MultiprocessNode
+from ringline.node.registry import register_node
 
 
 class AgentSpec(BaseModel):
-    """One agent: its id, ``module:Class``, and the arguments of its constructor."""
+    """One agent of a node."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(min_length=1, max_length=150)
-    agent: str
-    arguments: dict[str, Any] = {}
+    id: str = Field(min_length=1, max_length=150, description="Its name in messages.")
+    agent: str = Field(description="Its class: module:Class, from `extraPaths` or installed.")
+    arguments: dict[str, Any] = Field(default={}, description="Arguments of the constructor.")
 
 
+class AgentNodeConfig(BaseModel):
+    """The agents, and room for what they share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agents: list[AgentSpec] = Field(min_length=1, description="The agents that live in this node.")
+    state_bytes: int = Field(
+        default=0, ge=0, le=1 << 30, description="Size of their shared state; 0: none, and no snapshots."
+    )
+
+
+@register_node("agent_pool")
 class AgentNode(MultiprocessNode):
-    """Runs agents in the node's own process, one step at a time.
+    """Runs agents in the node's own process, one step at a time. Several workers are several such nodes.
 
-    In: JSON ``{"agent": id, "observation": value}``. Out: ``{"agent": id, "result": value}`` (arrays become lists), or
-    ``{"agent": id, "error": text, "traceback": text}``. With `state_bytes`, agents share a `SharedState` of that size in the session's directory,
-    and those with snapshot() and restore() go on after a restart of the node.
-    Counters: agent_steps, agent_errors; gauge: agent_step_seconds.
+    Input `input`: JSON ``{"agent": id, "observation": value}``. Output `output`: ``{"agent": id, "result": value}`` (arrays become
+    lists), or ``{"agent": id, "error": text, "traceback": text}``; an agent that raises does not end the node. With `state_bytes`,
+    agents share a state of that size in the session's directory, and those with ``snapshot()`` and ``restore()`` go on from
+    their last step after a restart of the node. Metrics: counters `agent_steps`, `agent_errors`, `agents_restored`; gauges `agents`,
+    `agent_step_seconds`.
+
+    Example::
+
+        - {name: world, type: agent_pool, config: {state_bytes: 1048576, agents: [{id: a1, agent: "walker:Walker", arguments: {speed: 2}}]}}
     """
 
-    inputs = {"input": DataType.JSON}  # noqa: RUF012
-    outputs = {"output": DataType.JSON}  # noqa: RUF012
-
-    class Config(BaseModel):
-        """The agents, and room for what they share."""
-
-        model_config = ConfigDict(extra="forbid")
-
-        agents: list[AgentSpec] = Field(min_length=1)
-        state_bytes: int = Field(default=0, ge=0, le=1 << 30)
+    aliases = ("agents",)
+    inputs: ClassVar[Mapping[str, DataType | str] | None] = {"input": DataType.JSON}
+    outputs: ClassVar[Mapping[str, DataType | str] | None] = {"output": DataType.JSON}
+    Config = AgentNodeConfig
+    options: AgentNodeConfig
 
     _shared: SharedState | None = None
     _runner: asyncio.Runner | None = None
@@ -71,7 +84,11 @@ class AgentNode(MultiprocessNode):
             if each.id in seen:
                 raise NodeConfigError(f"node '{self.node_id}' has two agents '{each.id}'; rename one")
             seen.add(each.id)
-            self._stage.add(each.id, each.agent, each.arguments, again=again)
+            made = self._stage.add(each.id, each.agent, each.arguments, again=again)
+            self.metrics.counter("agents_restored").inc(made["restored"])
+            if again and not made["restored"]:
+                self.log.warning("agent %s starts anew: it keeps no snapshot", each.id)
+        self.metrics.gauge("agents").set(len(seen))
         self._known = seen
         self._number = time.monotonic_ns()  # no step of an earlier incarnation has the number of a new one
 

@@ -17,11 +17,13 @@ from ringline.agents.auto import Choice, choose
 from ringline.agents.backends import Backend, Remote
 from ringline.agents.gauges import PoolFacts
 from ringline.agents.local import Local
+from ringline.agents.metrics import PoolCollector
 from ringline.agents.roster import Limits
 from ringline.agents.state import DEFAULT_BYTES, SharedState
 from ringline.agents.steps import Step
 from ringline.errors import DataError, PoolClosedError, PoolError, PoolFullError
 from ringline.host.threads import in_thread
+from ringline.metrics.server import MetricsServer
 
 Executor = Literal["inline", "thread", "process", "hybrid", "auto"]
 EXECUTORS: Final = ("inline", "thread", "process", "hybrid", "auto")
@@ -38,6 +40,8 @@ class AgentPool:
     why in `choice`). `workers`: default one per core, at most 31. `max_tasks_per_worker`, `max_rss_mb`: a worker is renewed
     after so many steps, or when it holds so much memory (0 = never). `memory_limit_mb`: one that holds more is killed. `max_pending`: steps that
     may wait. `max_restarts`: how often a worker may die within ten minutes. `state_bytes`: room for shared state.
+    `paths`: folders for imports of agents' modules. `metrics_port`: serve Prometheus metrics on 127.0.0.1 there (0: a free port,
+    see `metrics_port`), with the label `pool` = `name`; `collector()` is for a registry of your own.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class AgentPool:
         max_restarts: int = 20,
         state_bytes: int = DEFAULT_BYTES,
         paths: Iterable[str] = (),
+        name: str = "agents",
+        metrics_port: int | None = None,
     ) -> None:
         if executor not in EXECUTORS:
             raise PoolError(f"executor '{executor}' is unknown; choose one of {', '.join(EXECUTORS)}")
@@ -74,6 +80,9 @@ class AgentPool:
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._state = "new"
+        self.name = name
+        self.metrics_port = metrics_port
+        self._metrics: MetricsServer | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -81,8 +90,15 @@ class AgentPool:
         """Start the workers and wait until they are ready. A pool is started once."""
         self._check("new")
         self._state = "open"
-        if self.executor != "auto":
-            self._backend = self._made(self.executor)
+        if self.metrics_port is not None:
+            self._metrics = MetricsServer(self.collector(), self.metrics_port)
+            self.metrics_port = self._metrics.port
+        try:
+            if self.executor != "auto":
+                self._backend = self._made(self.executor)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def close(self) -> None:
@@ -91,6 +107,8 @@ class AgentPool:
             return  # the workers are the parent's
         with self._lock:
             self._state, before = "closed", self._state
+        if before == "open" and self._metrics is not None:
+            self._metrics.close()
         if before == "open" and self._backend is not None:
             self._backend.close()
 
@@ -228,6 +246,10 @@ class AgentPool:
             "rss": [worker.resident_bytes for worker in workers],
             "waiting": facts.waiting,
         }
+
+    def collector(self) -> PoolCollector:
+        """Give a collector of the pool's metrics, for a `prometheus_client.CollectorRegistry`."""
+        return PoolCollector(self.name, self.facts)
 
     def facts(self) -> PoolFacts:
         """Give what is known of the pool and of each worker, as `statistics` and the metrics show it."""

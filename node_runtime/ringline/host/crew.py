@@ -26,6 +26,7 @@ from ringline.host.health import watch_memory
 from ringline.host.launch import Launch
 from ringline.host.launcher import Past, Zygotes
 from ringline.host.member import Member, ZygoteProcess
+from ringline.host.numbers import numbers_of
 from ringline.host.restart import RestartPolicy
 from ringline.host.status import PROGRESS_STATES, Progress
 from ringline.host.terms import Terms
@@ -267,6 +268,8 @@ class Crew:
         elif kind is MessageType.READY:
             if not member.ready.done():
                 member.ready.set_result(None)
+        elif kind is MessageType.METRICS:
+            member.numbers = numbers_of(payload)
         elif kind is MessageType.ERROR:
             member.told = payload
             member.heard.set()

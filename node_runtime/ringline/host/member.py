@@ -63,6 +63,8 @@ class Member:
         self.health_failures: Counter[str] = Counter()
         self.progress = self._reached = Progress(self.name, "starting", 0.0)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.numbers: Mapping[str, Mapping[str, float]] = {}
+        """The author's own counters and gauges, as the process told them last."""
         self.kill_reason = ""
         self.told: Mapping[str, Any] = {}
         self.done = False

@@ -316,4 +316,6 @@ def _facts(member: Member, used: procfs.Use) -> NodeFacts:
         pss_bytes=used.pss,
         rss_bytes=used.rss,
         cpu_s=used.cpu_s,
+        counters=member.numbers.get("counters", {}),
+        gauges=member.numbers.get("gauges", {}),
     )

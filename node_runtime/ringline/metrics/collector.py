@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -19,6 +19,7 @@ from ringline.shm.stats import BUCKET_BOUNDS_S
 
 _CHANNEL: Final = ("session", "channel", "producer", "consumer")
 _NODE: Final = ("session", "node")
+_OWN: Final = ("session", "node", "name")
 _BUCKETS: Final = 26
 """They reach 33 s, above which only +Inf tells."""
 
@@ -72,8 +73,22 @@ def _nodes(facts: SessionFacts) -> Iterator[Metric]:
         for node, found in facts.nodes.items():
             counter.add_metric([facts.session_id, node], float(getattr(found, field)))
         yield counter
+    yield _own(
+        facts, CounterMetricFamily("ringline_node_custom", "A counter of the node's own.", labels=_OWN), "counters"
+    )
+    yield _own(
+        facts, GaugeMetricFamily("ringline_node_custom_value", "A gauge of the node's own.", labels=_OWN), "gauges"
+    )
     yield _by_reason(facts, "ringline_node_exits", "Ends of the node's process.", "exits")
     yield _by_reason(facts, "ringline_node_health_failures", "Failed health checks.", "health_failures")
+
+
+def _own(facts: SessionFacts, family: Any, field: str) -> Metric:
+    """Give what nodes count by `self.metrics`."""
+    for node, found in facts.nodes.items():
+        for name, value in getattr(found, field).items():
+            family.add_metric([facts.session_id, node, name], value)
+    return family  # type: ignore[no-any-return]
 
 
 def _by_reason(facts: SessionFacts, name: str, text: str, field: str) -> Metric:

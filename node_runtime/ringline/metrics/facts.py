@@ -11,7 +11,10 @@ from ringline.shm import ChannelStats, NodeStats
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One node: counts since the session began; `pss_bytes` and `rss_bytes` of its present process."""
+    """One node: counts since the session began; `pss_bytes` and `rss_bytes` of its present process.
+
+    `counters` and `gauges` are its author's own (`self.metrics`), of the present process too.
+    """
 
     up: bool
     restarts: int = 0
@@ -20,6 +23,8 @@ class NodeFacts:
     pss_bytes: int = 0
     rss_bytes: int = 0
     cpu_s: float = 0.0
+    counters: Mapping[str, float] = field(default_factory=dict)
+    gauges: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
-"""Serves a session's metrics as Prometheus text, on the loopback interface only; used by `Session(metrics_port=…)`."""
+"""Serves metrics as Prometheus text, on the loopback interface only: `Session(metrics_port=…)`, `AgentPool(metrics_port=…)`."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.registry import Collector
 
 from ringline.errors import SessionError
-from ringline.metrics.collector import SessionCollector
-from ringline.metrics.facts import Source
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -19,9 +18,9 @@ class MetricsServer:
     Raises `SessionError` if the port can't be had.
     """
 
-    def __init__(self, source: Source, port: int) -> None:
+    def __init__(self, collector: Collector, port: int) -> None:
         registry = CollectorRegistry()
-        registry.register(SessionCollector(source))
+        registry.register(collector)
         try:
             self._server, self._thread = start_http_server(port, addr=LOOPBACK, registry=registry)
         except OSError as error:

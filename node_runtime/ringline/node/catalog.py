@@ -20,6 +20,8 @@ from ringline.node.base import MultiprocessNode, SourceNode
 from ringline.node.discovery import CATALOG_FILE
 
 BOX = "ringline.nodes"
+ELSEWHERE = ("ringline.agents.node",)
+"""Modules of types in the box that need more than the public node API."""
 
 
 def box_classes() -> dict[str, type[MultiprocessNode]]:
@@ -71,6 +73,7 @@ def _modules() -> Iterator[Any]:
     box = import_module(BOX)
     for module in walk_packages(box.__path__, f"{BOX}."):
         yield import_module(module.name)
+    yield from map(import_module, ELSEWHERE)
 
 
 def _nodes_in(module: Any) -> Iterator[type[MultiprocessNode]]:

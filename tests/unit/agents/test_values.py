@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringline.agents.values import pack, unpack
+from ringline.agents.values import copied, pack, unpack
 from ringline.errors import DataError
 
 JSON = st.recursive(
@@ -87,3 +87,30 @@ def test_a_false_array_header_is_refused(header: Any) -> None:
     text = json.dumps({"~array": header}).encode()
     with pytest.raises(DataError):
         unpack(struct.pack("<I", len(text)) + text + b"\0" * 32)
+
+
+@given(JSON)
+def test_a_copy_is_what_would_have_come_by_the_wire(value: Any) -> None:
+    assert copied(value) == unpack(pack(value)) == value
+
+
+def test_a_copy_shares_nothing_and_is_made_of_the_same_types() -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    value = {"a": (1, array.T), "n": np.float32(2), "deep": [{"b": [array]}], "long": list(range(500)), 3: "key"}
+    copy, wire = copied(value), unpack(pack(value))
+    assert [type(copy["a"]), type(copy["n"]), copy["3"], copy["long"][-1]] == [list, float, "key", 499]
+    assert wire["n"] == copy["n"]
+    assert np.array_equal(copy["a"][1], wire["a"][1])
+    copy["deep"][0]["b"][0][:] = 0
+    assert array.sum() == 15
+    assert copied({"~array": 1, "x": 2}) == unpack(pack({"~array": 1, "x": 2}))
+
+
+def test_a_copy_refuses_what_the_wire_refuses() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    for bad in (object(), {"a": {1, 2}}, [b"x"], np.array(["text"]), np.array([object()]), cycle, {"x": cycle}):
+        with pytest.raises(DataError, match="can't be sent"):
+            copied(bad)
+        with pytest.raises(DataError, match="can't be sent"):
+            pack(bad)

@@ -21,6 +21,7 @@ from ringline.host.launch import Launch
 from ringline.host.launcher import Past
 from ringline.host.member import Member
 from ringline.host.status import Progress
+from ringline.host.terms import Terms
 
 
 def planned(
@@ -141,7 +142,7 @@ class FakeArena:
 class Scene:
     """A crew with everything around it, and what it told."""
 
-    def __init__(self, plan: SessionPlan) -> None:
+    def __init__(self, plan: SessionPlan, terms: Terms | None = None) -> None:
         names = [node.name for node in plan.nodes]
         self.progress: list[Progress] = []
         self.lines: list[tuple[str, str, str]] = []
@@ -159,7 +160,7 @@ class Scene:
             self._ended,
             lambda node: node in self.busy,
         )
-        self.crew = Crew("s1", plan, told)
+        self.crew = Crew("s1", plan, told, terms)
         self.arena, self.zygotes, self.control = FakeArena(names), FakeZygotes(), FakeControl()
         launch = Launch("s1", Path("/dev/shm/s1"), "secret", None, dict.fromkeys(names, Path("python")))
         self.links = Links(self.arena, self.zygotes, self.control, launch)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ringline.control.messages import MessageType
+from ringline.control.messages import Message, MessageType
 from ringline.errors import (
     ControlError,
     InitTimeout,
@@ -24,7 +24,10 @@ from ringline.errors import (
 from ringline.graph.session_plan import SessionPolicy
 from ringline.host import crew as crews
 from ringline.host.exits import Circumstances, exit_record
+from ringline.host.handle import NodeHandle
 from ringline.host.launcher import Past
+from ringline.host.member import ZygoteProcess
+from ringline.host.terms import Terms
 from tests.unit.host.crews import Scene, planned
 
 RESTARTS = SessionPolicy(on_node_crash="RestartNode", max_restarts=2, backoff_seconds=0)
@@ -37,8 +40,8 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
         monkeypatch.setattr(crews, name, 0.01)
     made: list[Scene] = []
 
-    def build(*names: str, **options: Any) -> Scene:
-        made.append(Scene(planned(*(names or ("a", "b")), **options)))
+    def build(*names: str, terms: Terms | None = None, **options: Any) -> Scene:
+        made.append(Scene(planned(*(names or ("a", "b")), **options), terms))
         return made[-1]
 
     yield build
@@ -439,3 +442,46 @@ async def test_a_session_is_taken_over_where_its_host_left_it(make: Make) -> Non
     assert scene.member("b").status().restarts == 2
     assert (scene.zygotes.signals, scene.member("c").kill_reason) == ([("c", 1, signal.SIGKILL)], "Fenced")
     assert scene.member("a").finished
+
+
+# -- what an owner may have done differently ---------------------------------------------------------------------------
+
+
+async def test_a_node_is_renewed_on_request_without_using_up_its_restarts(make: Make) -> None:
+    began: list[tuple[str, int]] = []
+    terms = Terms(began=lambda node, epoch: began.append((node, epoch)))
+    scene = await make(policy=SessionPolicy(on_node_crash="RestartNode", max_restarts=0), terms=terms).running()
+    for epoch in (2, 3):
+        scene.crew.renew("a", "Recycled")
+        assert scene.zygotes.signals[-1] == ("a", epoch - 1, signal.SIGKILL)
+        scene.dies("a")
+        while scene.zygotes.spawned[-1] != ("a", epoch):
+            await asyncio.sleep(0.001)
+        scene.came_up("a")
+        while began[-1] != ("a", epoch):
+            await asyncio.sleep(0.001)
+    assert began == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+    assert [record.reason for record in scene.exits] == ["Recycled", "Recycled"]
+    assert scene.failures == []
+
+
+async def test_an_owner_makes_the_handles_and_may_do_without_checks(make: Make) -> None:
+    made: list[NodeHandle] = []
+
+    def handle(process: ZygoteProcess, on_message: Callable[[Message], None]) -> NodeHandle:
+        made.append(NodeHandle(process, Told(), on_message=on_message))
+        return made[-1]
+
+    class Told:
+        async def send(self, message: Message) -> None:
+            assert message.type is MessageType.START
+
+    scene = await make("a", terms=Terms(handle=handle, checked=False)).running()
+    assert scene.member("a").handle is made[0]
+    assert not [task for task in asyncio.all_tasks() if "health" in task.get_name()]
+
+
+async def test_what_a_node_counts_itself_is_kept_as_far_as_it_has_the_form(make: Make) -> None:
+    scene = await make("a").running()
+    scene.say("a", MessageType.METRICS, {"counters": {"steps": 3, "odd": "x", "bad": float("nan")}, "gauges": [1]})
+    assert scene.member("a").numbers == {"counters": {"steps": 3.0}, "gauges": {}}

@@ -207,3 +207,58 @@ async def test_what_a_receiver_gets_is_observed_as_latency(scene: Scene, node: A
     data = await scene.ports.receive(scene.one, None)
     assert data.origin == 1
     assert scene.host.node_stats()["@host"].latency.count == 1
+
+
+async def test_a_listener_gets_what_was_there_and_what_comes_until_the_stream_ends(scene: Scene, node: Arena) -> None:
+    commit(node, "before")
+    heard: list[str] = []
+    scene.ports.listen(scene.one, lambda data: heard.append(data.as_text()))
+    for number in range(200):
+        while node.writer([scene.one.name]) and not _tried(node, str(number)):
+            await asyncio.sleep(0.001)
+    while len(heard) < 201:
+        await asyncio.sleep(0.001)
+    assert heard == ["before", *map(str, range(200))]
+    node.writer([scene.one.name]).end()
+    await asyncio.sleep(0.05)
+    commit_after_end = scene.ports.hand_out()
+    assert commit_after_end == 0
+
+
+def _tried(node: Arena, text: str) -> bool:
+    wire = encode(RuntimeData.text(text))
+    try:
+        return bool(node.writer([PLAN.output_channel("one").name]).try_send(wire.payload, wire.kind, wire.meta, 7))
+    except ChannelFullError:
+        return False
+
+
+async def test_a_listener_that_fails_hears_the_next_one_and_others_receive_beside_it(
+    scene: Scene, node: Arena, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    def picky(data: RuntimeData) -> None:
+        heard.append(data.as_text())
+        if data.as_text() == "bad":
+            raise ValueError("not that")
+
+    scene.ports.listen(scene.one, picky)
+    receiving = asyncio.create_task(scene.ports.receive(scene.two, None))
+    commit(node, "bad")
+    commit(node, "good")
+    while len(heard) < 2:
+        await asyncio.sleep(0.001)
+    assert heard == ["bad", "good"]
+    assert "a listener to output" in caplog.text
+    assert not receiving.done()
+    receiving.cancel()
+    await asyncio.gather(receiving, return_exceptions=True)
+
+
+async def test_what_a_dead_node_left_is_handed_out_at_once(scene: Scene, node: Arena) -> None:
+    heard: list[str] = []
+    scene.ports.listen(scene.one, lambda data: heard.append(data.as_text()))
+    commit(node, "last words")
+    assert scene.ports.hand_out() == 1
+    assert heard == ["last words"]

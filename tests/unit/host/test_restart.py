@@ -65,6 +65,17 @@ def test_never_more_restarts_in_a_window_than_allowed(
     assert history.restarts == len(granted)
 
 
+def test_an_ordered_end_uses_up_nothing_and_counts() -> None:
+    history = RestartHistory(RestartPolicy(max_restarts=1, backoff_s=5.0))
+    for _ in range(3):
+        history.order()
+        assert history.next_delay(1.0) == 0.0
+    assert history.next_delay(2.0) == 0.0
+    assert history.next_delay(3.0) is None
+    history.order()
+    assert (history.next_delay(4.0), history.restarts) == (0.0, 5)
+
+
 @pytest.mark.parametrize("calls", [1, 2000])
 def test_the_doubling_never_overflows(calls: int) -> None:
     history = RestartHistory(RestartPolicy(max_restarts=calls, backoff_s=1.0, max_backoff_s=60.0))

@@ -31,6 +31,8 @@ class FakeSource:
             pss_bytes=1000,
             rss_bytes=2000,
             cpu_s=1.5,
+            counters={"agent_steps": 12.0},
+            gauges={"agents": 3.0},
         )
         return SessionFacts("s1", "running", 4096, {"vad": node, "asr": NodeFacts(up=False)})
 
@@ -119,12 +121,21 @@ def test_a_session_that_is_ending_still_shows_its_facts() -> None:
 
 
 def test_the_server_listens_on_the_loopback_interface_until_it_is_closed() -> None:
-    server = MetricsServer(FakeSource(), 0)
+    server = MetricsServer(SessionCollector(FakeSource()), 0)
     url = f"http://127.0.0.1:{server.port}/metrics"
     with urllib.request.urlopen(url) as answer:
         assert b'ringline_node_up{node="vad",session="s1"} 1.0' in answer.read()
     with pytest.raises(SessionError, match=f"metrics port {server.port} on 127.0.0.1 can't be had"):
-        MetricsServer(FakeSource(), server.port)
+        MetricsServer(SessionCollector(FakeSource()), server.port)
     server.close()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url)
+
+
+def test_what_nodes_count_themselves_is_shown_by_name() -> None:
+    found = samples(FakeSource())
+    own = {key: each for key, each in found.items() if key[0].startswith("ringline_node_custom")}
+    assert own == {
+        ("ringline_node_custom_total", (("name", "agent_steps"), ("node", "vad"), ("session", "s1"))): 12,
+        ("ringline_node_custom_value", (("name", "agents"), ("node", "vad"), ("session", "s1"))): 3,
+    }

@@ -20,7 +20,7 @@ from ringline.node.counters import MOST_NAMES, NodeMetrics
 from ringline.shm import ChannelStats, LatencyHistogram, NodeStats
 from ringline.shm.stats import BUCKET_BOUNDS_S
 
-NODE = NodeFacts(True, 1, {"Killed": 1}, {"timeout": 2}, 10, 20, 0.5)
+NODE = NodeFacts(True, 1, {"Killed": 1}, {"timeout": 2}, 10, 20, 0.5, {"agent_steps": 7}, {"agents": 2})
 ODD = st.sampled_from('aZ9-_ö" \\\n')
 CHANNEL = ChannelStats("a_to_b", "a", "b", 1, 2, 3, 4, {"newest": 5}, 0.5, 6, 7, False)
 LATENCY = LatencyHistogram((1, *[0] * 30, 2), 0.5, 3)
@@ -83,7 +83,8 @@ def test_each_family_has_a_sentence_and_its_samples_fit_its_type(name: str) -> N
         assert sample.name in [name + end for end in ends]
         assert math.isfinite(sample.value)
         assert sample.value >= 0
-        assert set(sample.labels) <= {"session", "node", "channel", "producer", "consumer", "reason", "state", "le"}
+        known = {"session", "node", "channel", "producer", "consumer", "reason", "state", "name", "le"}
+        assert set(sample.labels) <= known
         assert sample.labels["session"] == "s1"
 
 
