@@ -8,7 +8,19 @@ import re
 import pytest
 
 from ringline import Pipeline, ProcessCrashed
-from tests.faults.scenes import WATCHFUL, gone, idle, make, nothing_left, of, pids_of, printed, started, until
+from tests.faults.scenes import (
+    WATCHFUL,
+    gone,
+    idle,
+    make,
+    nothing_left,
+    of,
+    pids_of,
+    printed,
+    started,
+    until,
+    zygote_of,
+)
 from tests.helpers.freeze import freeze, frozen
 
 
@@ -123,6 +135,18 @@ async def test_a_cleanup_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) 
     session = await started(make("slow_cleanup", cleanup_grace_period_secs=0.3))
     await session.cleanup()
     assert "cleaning for ever" in printed(session, "a")
+    nothing_left(session)
+
+
+async def test_a_zygote_that_was_stopped_costs_a_cleanup_no_more_than_its_grace() -> None:
+    session = await started(make("does_as_told", "does_as_told", cleanup_grace_period_secs=0.5))
+    pids = await pids_of(session)
+    zygote = zygote_of(session)
+    freeze(zygote)
+    await session.cleanup()
+    await gone(zygote, *pids.values())
+    exits = [node.last_exit for node in (await session.get_status()).nodes.values()]
+    assert [each.reason for each in exits if each] == ["Shutdown"] * 2  # the zygote told of them: it was not killed
     nothing_left(session)
 
 

@@ -11,10 +11,12 @@ import contextlib
 import json
 import logging
 import os
+import signal as signals
 import socket
 import struct
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +33,8 @@ _LONGEST_HEADER: Final = 4 << 20
 HELLO_TIMEOUT_S: Final = 30.0
 """Its imports take about 0.2 s; half a minute only passes on a machine that hangs."""
 _EXIT_PATIENCE_S: Final = 3.0
+_LAST_STEPS_S: Final = 0.5
+"""Between the end of its socket and its own end."""
 _LAST_WORDS_BYTES: Final = 65536
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -134,6 +138,7 @@ class ZygoteClient:
             with contextlib.suppress(OSError, RuntimeError):
                 self._send({"op": "exit"})
                 self._writer.write_eof()
+        deadline = time.monotonic() + _EXIT_PATIENCE_S
         if self._reading is not None:
             await asyncio.wait([self._reading], timeout=_EXIT_PATIENCE_S)
             self._reading.cancel()
@@ -144,17 +149,17 @@ class ZygoteClient:
                 await self._writer.wait_closed()
             self._writer = None
         if self._process is not None:
-            await in_thread(self._reap)
+            await in_thread(self._reap, deadline)
         if self._words is not None:
             os.close(self._words)
             self._words = None
 
-    def _reap(self) -> None:
+    def _reap(self, deadline: float) -> None:
         process = self._process
         if process is None:
             return
         try:
-            process.wait(_EXIT_PATIENCE_S)
+            process.wait(max(_LAST_STEPS_S, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -162,8 +167,14 @@ class ZygoteClient:
     def _send(self, header: Mapping[str, Any]) -> None:
         if self._writer is None or self._writer.is_closing():
             return
+        self._rouse()
         data = json.dumps(header).encode()
         self._writer.write(_LENGTH.pack(len(data)) + data)
+
+    def _rouse(self) -> None:
+        """Let it run, if somebody has stopped it: each wait for an exit would otherwise last its full time."""
+        if self._process is not None:
+            self._process.send_signal(signals.SIGCONT)  # does nothing to one that runs or has been reaped
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         reason = "it closed its socket"

@@ -14,6 +14,7 @@ import pytest
 from ringline.errors import ProcessSpawnError
 from ringline.host import zygote_client
 from ringline.host.zygote_client import ZygoteClient
+from tests.helpers.freeze import freeze
 
 PREFIX = """
 import json, os, socket, struct, sys, time
@@ -101,6 +102,48 @@ async def test_its_loss_is_told_once(tmp_path: Path, garbage: str) -> None:
     await client.close()
     [text] = client.lost
     assert "zygote is gone" in text
+
+
+async def test_each_order_lets_one_run_that_was_stopped(tmp_path: Path) -> None:
+    client = Scripted(
+        """
+tell(ev="hello", pid=os.getpid())
+signal = command()
+tell(ev="exit", node="a", epoch=1, code=128 + signal["signal"])
+command()
+""",
+        tmp_path,
+    )
+    await client.start()
+    assert client.pid is not None
+    freeze(client.pid)
+    client.signal("a", 1, 9)
+    while not client.events:
+        await asyncio.sleep(0.005)
+    freeze(client.pid)
+    await client.close()
+    assert (client._process and client._process.returncode, client.lost) == (0, [])
+
+
+async def test_one_that_does_not_leave_is_killed_after_one_patience_not_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygote_client, "_EXIT_PATIENCE_S", 0.2)
+    waited: list[float | None] = []
+    client = Scripted("tell(ev='hello', pid=1)\nwhile True: time.sleep(3600)", tmp_path)
+    await client.start()
+    process = client._process
+    assert process is not None
+    wait = process.wait
+
+    def noted(timeout: float | None = None) -> int:
+        waited.append(timeout)
+        return wait(timeout)
+
+    monkeypatch.setattr(process, "wait", noted)
+    await client.close()
+    assert process.returncode == -9
+    assert waited[0] == zygote_client._LAST_STEPS_S
 
 
 async def test_a_million_bytes_of_its_own_words_do_not_hold_it_up(tmp_path: Path) -> None:
