@@ -20,7 +20,6 @@ from ringline.agents.metrics import PoolCollector
 from ringline.metrics.collector import SessionCollector
 from ringline.metrics.facts import NodeFacts, SessionFacts
 from ringline.shm import ChannelStats, LatencyHistogram, NodeStats
-from ringline_operator.actions import PatchSession
 from ringline_operator.metrics import OperatorMetrics
 from ringline_operator.observe import Cache, Group, WorkQueue
 from ringline_operator.views import PipelineView, SessionView
@@ -100,9 +99,7 @@ def operator_families() -> list[Family]:
     cache.groups["default", "voice"] = Group(pipeline, sessions={session.name: session})
     metrics = OperatorMetrics(cache, WorkQueue())
     metrics.reconciled(0.1)
-    metrics.became_ready(
-        cache.world(("default", "voice")), [PatchSession("voice-abcde", "uid", {"readyTime": "now"})], 1.0
-    )
+    metrics.became_ready(session, {"readyTime": "now"}, 1.0)
     return [_family(metric) for metric in metrics.registry.collect()]
 
 

@@ -5,13 +5,10 @@ What the API server answers goes into the cache at once, so that the next decisi
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
 import logging
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ringline_operator.actions import (
@@ -25,24 +22,22 @@ from ringline_operator.actions import (
     LabelSession,
     PatchPipeline,
     PatchSession,
-    subject,
 )
 from ringline_operator.decide.world import Denial
 from ringline_operator.kube import ApiError, Kube
 from ringline_operator.lease import Lease
 from ringline_operator.observe import Cache, Group, Key
 from ringline_operator.settings import OperatorSettings
-from ringline_operator.specs.events import event
 from ringline_operator.specs.labels import owner
 from ringline_operator.specs.networkpolicy import network_policy
-from ringline_operator.specs.pod import ANNOTATION_PARAMETERS, KEEP, PodIdentity, PodSettings, session_pod
+from ringline_operator.specs.pod import ANNOTATION_PARAMETERS, KEEP, PodIdentity, PodMould, PodSettings, pod_mould
 from ringline_operator.specs.session import replica_session
-from ringline_operator.views import LABEL_CLAIMED, LABEL_PIPELINE, LABEL_SESSION
+from ringline_operator.tell import Teller
+from ringline_operator.template import Template
+from ringline_operator.views import LABEL_CLAIMED, LABEL_SESSION, SessionView
 
 log = logging.getLogger(__name__)
 
-SIDE_BY_SIDE: Final = 16
-"""Sessions of one pipeline that are acted on at once: an API server answers in milliseconds, but one after the other."""
 DENIED_PAUSE_SECONDS: Final = 10.0
 """Between two tries of a pod that quota or admission refused: bounded load, quick enough once the reason is gone."""
 
@@ -52,53 +47,35 @@ class NotLeader(Exception):
 
 
 class Actor:
-    """Executes actions for one operator."""
+    """Executes actions for one operator. `became` hears of each status that was written."""
 
-    def __init__(self, kube: Kube, cache: Cache, lease: Lease, settings: OperatorSettings) -> None:
+    def __init__(
+        self, kube: Kube, cache: Cache, lease: Lease, settings: OperatorSettings, *, teller: Teller,
+        became: Callable[[SessionView, Mapping[str, Any]], None] = lambda *_: None,
+    ) -> None:  # fmt: skip
         self._kube = kube
+        self._became = became
+        self._teller = teller
         self._cache = cache
         self._lease = lease
         self._settings = settings
-        self._policies: dict[Key, str] = {}
+        self._policies: dict[Key, Template] = {}
+        self._moulds: dict[Key, tuple[Template, PodMould]] = {}
 
-    async def run(self, key: Key, actions: Sequence[Action]) -> None:
-        """Carry `actions` out: those about one session in their order, sessions side by side.
-
-        Raises `ApiError` for a failure that another look must repair, after what was under way has ended.
-        """
-        chains: dict[str, list[Action]] = {}
-        for action in actions:
-            chains.setdefault(subject(action), []).append(action)
-        work = deque(chains.values())
-        hands = [self._carry_out(key, work) for _ in range(min(SIDE_BY_SIDE, len(work)))]
-        ends = await asyncio.gather(*hands, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
-
-    async def _carry_out(self, key: Key, work: deque[list[Action]]) -> None:
-        while work:
-            try:
-                for action in work.popleft():
-                    if not self._lease.held:
-                        raise NotLeader
-                    await self._act(key, action)
-            except BaseException:
-                # The others end what they have begun; what is left is decided anew.
-                work.clear()
-                raise
-
-    async def _act(self, key: Key, action: Action) -> None:
+    async def act(self, key: Key, action: Action) -> None:
+        """Carry one action out. Raises `NotLeader`, and `ApiError` for a failure that another look must repair."""
+        if not self._lease.held:
+            raise NotLeader
         match action:
             case CreateSession():
                 await self._create_session(key, action)
             case DeleteSession():
                 log.info("deleting a session", extra={"session": action.name, "reason": action.reason})
-                await self._kube.delete("MediaSession", key[0], action.name, action.uid)
+                await self._delete("MediaSession", key, action)
             case CreatePod():
                 await self._create_pod(key, action)
             case DeletePod():
-                await self._kube.delete("Pod", key[0], action.name, action.uid)
+                await self._delete("Pod", key, action)
             case ClaimPod():
                 await self._claim(key, action)
             case PatchSession():
@@ -108,7 +85,11 @@ class Actor:
             case LabelSession():
                 await self._label(key, action)
             case EmitEvent():
-                await self._emit(key, action)
+                self._teller.tell(key[0], action)
+
+    async def _delete(self, kind: str, key: Key, action: DeleteSession | DeletePod) -> None:
+        await self._kube.delete(kind, key[0], action.name, action.uid)
+        self._cache.note_leaving(kind, key, action.name, action.uid)
 
     def _group(self, key: Key) -> Group:
         return self._cache.groups.get(key, Group())
@@ -124,49 +105,66 @@ class Actor:
             if error.status != 409:
                 raise
             made = await self._kube.get("MediaSession", key[0], action.name)
-            if made["metadata"].get("labels", {}).get(LABEL_PIPELINE) != key[1]:
-                log.warning("the name of a replica is taken", extra={"namespace": key[0], "session": action.name})
+            if made["spec"]["pipelineRef"]["name"] != key[1]:
+                message = f"{action.name} is a session of another pipeline"
+                raise ApiError(409, "NameTaken", message) from None
         self._cache.note_session(None, made)
 
     async def _create_pod(self, key: Key, action: CreatePod) -> None:
         group = self._group(key)
-        if group.template is None or group.template.resource is None or group.template.plan is None:
+        mould = self._mould(key, group)
+        if mould is None:
             return
         await self._network_policy(key, group)
         who = PodIdentity(action.session, action.session_uid, action.attempt, action.claimed, action.parameters)
-        images = PodSettings(self._settings.image, self._settings.fixed_user)
-        body = session_pod(group.template.resource, group.template.plan, who, images)
         try:
-            made = await self._kube.create("Pod", key[0], body)
+            made = await self._kube.create("Pod", key[0], mould.pod(who))
         except ApiError as error:
             await self._refused(key, action, error)
             return
-        group.denials.pop(action.session_uid, None)
+        self._cache.note_denial(key, action.session_uid, None)
         self._cache.note_pod(None, made)
-        await self._tell(key, action, "Created", f"pod {made['metadata']['name']} was created")
+        self._tell(key, action, "Created", f"pod {made['metadata']['name']} was created")
+
+    def _mould(self, key: Key, group: Group) -> PodMould | None:
+        """Return what a pipeline's pods are made from; worked out once for each template."""
+        template = group.template
+        if template is None or template.resource is None or template.plan is None:
+            return None
+        known = self._moulds.get(key)
+        if known is None or known[0] is not template:
+            images = PodSettings(self._settings.image, self._settings.fixed_user)
+            self._forget_what_is_gone()
+            known = self._moulds[key] = template, pod_mould(template.resource, template.plan, images)
+        return known[1]
+
+    def _forget_what_is_gone(self) -> None:
+        for key in self._moulds.keys() - self._cache.groups.keys():
+            del self._moulds[key]
+            self._policies.pop(key, None)
 
     async def _refused(self, key: Key, action: CreatePod, error: ApiError) -> None:
         if error.status == 409:
-            await self._look_again(key, f"{action.session}-{action.attempt}")
+            await self._look_again("Pod", key[0], f"{action.session}-{action.attempt}")
         elif error.passing:
             raise error
         else:
             denial = Denial(error.reason, error.message, time.time() + DENIED_PAUSE_SECONDS)
-            self._group(key).denials[action.session_uid] = denial
+            self._cache.note_denial(key, action.session_uid, denial)
             notice = EmitEvent(
                 "MediaSession", action.session, action.session_uid, "Warning", "PodRefused", error.message
             )
-            await self._emit(key, notice)
+            self._teller.tell(key[0], notice)
 
     async def _network_policy(self, key: Key, group: Group) -> None:
         if not self._settings.network_policies or group.pipeline is None or group.template is None:
             return
-        body = network_policy(group.pipeline, group.template, self._settings.monitoring_namespace)
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        if self._policies.get(key) == digest:
+        template = group.template
+        if self._policies.get(key) is template:
             return
+        body = network_policy(group.pipeline, template, self._settings.monitoring_namespace)
         await self._kube.apply("NetworkPolicy", key[0], body["metadata"]["name"], body)
-        self._policies[key] = digest
+        self._policies[key] = template
 
     async def _claim(self, key: Key, action: ClaimPod) -> None:
         body = {
@@ -181,32 +179,41 @@ class Actor:
         try:
             taken = await self._kube.patch("Pod", key[0], action.pod, body)
         except ApiError as error:
-            if error.status in (404, 409):
-                log.info("a pod went to another claim", extra={"pod": action.pod, "session": action.session})
-                await self._look_again(key, action.pod)
-                return
-            raise
+            await self._repair("Pod", key[0], action.pod, error)
+            log.info("a pod went to another claim", extra={"pod": action.pod, "session": action.session})
+            return
         self._cache.note_pod(None, taken)
-        await self._tell(key, action, "Claimed", f"took the ready pod {action.pod} of {action.from_session}")
+        self._tell(key, action, "Claimed", f"took the ready pod {action.pod} of {action.from_session}")
 
-    async def _tell(self, key: Key, action: CreatePod | ClaimPod, reason: str, message: str) -> None:
-        await self._emit(key, EmitEvent("MediaSession", action.session, action.session_uid, "Normal", reason, message))
+    def _tell(self, key: Key, action: CreatePod | ClaimPod, reason: str, message: str) -> None:
+        what = EmitEvent("MediaSession", action.session, action.session_uid, "Normal", reason, message)
+        self._teller.tell(key[0], what)
 
     async def _label(self, key: Key, action: LabelSession) -> None:
         body = {"metadata": {"uid": action.uid, "labels": dict(action.labels)}}
         try:
-            self._cache.note_session(None, await self._kube.patch("MediaSession", key[0], action.name, body))
+            written = await self._kube.patch("MediaSession", key[0], action.name, body)
         except ApiError as error:
-            if error.status not in (404, 409):
-                raise
+            await self._repair("MediaSession", key[0], action.name, error)
+        else:
+            self._cache.note_session(None, written)
 
-    async def _look_again(self, key: Key, pod: str) -> None:
+    async def _repair(self, kind: str, namespace: str, name: str, error: ApiError) -> None:
+        """Take a refusal for news: the object is gone, or not the one that we thought it was. Raises any other."""
+        if error.status == 409:
+            await self._look_again(kind, namespace, name)
+        elif error.status == 404:
+            self._cache.forget(kind, namespace, name)
+        else:
+            raise error
+
+    async def _look_again(self, kind: str, namespace: str, name: str) -> None:
         try:
-            self._cache.note_pod(None, await self._kube.get("Pod", key[0], pod))
+            self._cache.note(kind, None, await self._kube.get(kind, namespace, name))
         except ApiError as error:
             if error.status != 404:
                 raise
-            self._cache.forget("Pod", key[0], pod)
+            self._cache.forget(kind, namespace, name)
 
     async def _patch_session(self, key: Key, action: PatchSession) -> None:
         known = self._group(key).sessions.get(action.name)
@@ -214,7 +221,8 @@ class Actor:
             return
         dropped = {name: None for name in known.status if name not in action.status}
         body = {"metadata": {"uid": action.uid}, "status": {**action.status, **dropped}}
-        await self._write_status("MediaSession", key, action.name, body)
+        if await self._write_status("MediaSession", key, action.name, body):
+            self._became(known, action.status)
 
     async def _patch_pipeline(self, key: Key, action: PatchPipeline) -> None:
         known = self._group(key).pipeline
@@ -224,27 +232,11 @@ class Actor:
             "MediaPipeline", key, key[1], {"metadata": {"uid": known.uid}, "status": action.status}
         )
 
-    async def _write_status(self, kind: str, key: Key, name: str, body: dict[str, Any]) -> None:
+    async def _write_status(self, kind: str, key: Key, name: str, body: dict[str, Any]) -> bool:
         try:
             written = await self._kube.patch(kind, key[0], name, body, sub="status")
         except ApiError as error:
-            if error.status == 404:
-                self._cache.forget(kind, key[0], name)
-            elif error.status != 409:
-                raise
-            return
+            await self._repair(kind, key[0], name, error)
+            return False
         self._cache.note(kind, None, written)
-
-    async def _emit(self, key: Key, action: EmitEvent) -> None:
-        """Tell, or do not: an Event that can't be written changes nothing else."""
-        body = event(key[0], action, time.time())
-        try:
-            try:
-                await self._kube.create("Event", key[0], body)
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-                change = {"lastTimestamp": body["lastTimestamp"]}
-                await self._kube.patch("Event", key[0], body["metadata"]["name"], change)
-        except ApiError as error:
-            log.debug("an event could not be written", extra={"event": body["metadata"]["name"], "error": str(error)})
+        return True

@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 
 from ringline_operator.credentials import credentials
+from ringline_operator.forgetful import NoDifferences, NoProgress
 from ringline_operator.kube import PAGE
 from ringline_operator.operator import Operator
 from ringline_operator.settings import operator_settings
@@ -36,6 +37,8 @@ async def begin(settings: kopf.OperatorSettings, **_: Any) -> None:
     # A pod is 100 kB of dictionaries: neither a list of a thousand nor the last event of each is to be held at once.
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = 0.1
+    settings.persistence.diffbase_storage = NoDifferences()
+    settings.persistence.progress_storage = NoProgress()
     settings.scanning.disabled = True
     settings.execution.max_workers = 1
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from ringline_operator.actions import Action, PatchSession
-from ringline_operator.decide import World
 from ringline_operator.observe import Cache, WorkQueue
+from ringline_operator.views import SessionView
 
 READY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 """From a claim that takes a warm pod to an image that must be pulled; the API server's times have whole seconds."""
@@ -41,6 +40,8 @@ class OperatorMetrics:
         """Whether this process acts; the operator gives the lease's answer once it has one."""
         self.requests: Callable[[], Mapping[str, int]] = dict
         """Requests sent to the API server by method; the operator's connections count them."""
+        self.unwritten: Callable[[], int] = lambda: 0
+        """Events that were dropped; their writer counts them."""
         self._server: Any = None
 
     def serve(self, port: int) -> None:
@@ -59,15 +60,10 @@ class OperatorMetrics:
         """Note one look."""
         self._duration.observe(seconds)
 
-    def became_ready(self, world: World, actions: Iterable[Action], now: float) -> None:
-        """Note the sessions that these actions declare ready for the first time; a restarted one is not counted."""
-        sessions = {session.uid: session for session in world.sessions}
-        for action in actions:
-            session = sessions.get(action.uid) if isinstance(action, PatchSession) else None
-            if session is None or not isinstance(action, PatchSession) or "readyTime" not in action.status:
-                continue
-            if "readyTime" not in session.status and not action.status.get("attempt"):
-                self._ready.labels(str(session.is_claim).lower()).observe(max(0.0, now - session.created))
+    def became_ready(self, session: SessionView, status: Mapping[str, Any], now: float) -> None:
+        """Note that this status was written, if it declares the session ready for the first time, not after a restart."""
+        if "readyTime" in status and "readyTime" not in session.status and not status.get("attempt"):
+            self._ready.labels(str(session.is_claim).lower()).observe(max(0.0, now - session.created))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges that are read from the cache."""
@@ -105,6 +101,12 @@ class OperatorMetrics:
         for method in METHODS:
             requests.add_metric([method], counts.get(method, 0))
         yield requests
+        unwritten = CounterMetricFamily(
+            "ringline_operator_events_dropped",
+            "Kubernetes Events that were not written: too many, or refused by the API server.",
+        )
+        unwritten.add_metric([], self.unwritten())
+        yield unwritten
         depth = GaugeMetricFamily("ringline_operator_queue_depth", "Pipelines that wait for a look.")
         depth.add_metric([], len(self._queue))
         yield depth

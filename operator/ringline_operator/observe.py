@@ -7,7 +7,8 @@ deleted does not come back, and what was missed comes with the next list.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from ringline_operator.decide import World
@@ -30,6 +31,30 @@ class Group:
     denials: dict[str, Denial] = field(default_factory=dict)
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What gateways said last, by pod uid."""
+    owned: dict[str, tuple[PodView, ...]] = field(default_factory=dict)
+    """The pods of each session, newest attempt first, by the session's uid."""
+    touched: set[str] = field(default_factory=set)
+    """Uids of the sessions of which there is news since the last look."""
+
+    def put_pod(self, pod: PodView) -> None:
+        """Take in a pod, whoever owned it before."""
+        self.take_pod(pod.name)
+        self.pods[pod.name] = pod
+        others = (*self.owned.get(pod.owner_uid, ()), pod)
+        self.owned[pod.owner_uid] = tuple(sorted(others, key=lambda item: -item.attempt))
+        self.touched.add(pod.owner_uid)
+
+    def take_pod(self, name: str) -> PodView | None:
+        """Forget a pod."""
+        gone = self.pods.pop(name, None)
+        if gone is not None:
+            left = tuple(item for item in self.owned[gone.owner_uid] if item.name != name)
+            if left:
+                self.owned[gone.owner_uid] = left
+            else:
+                del self.owned[gone.owner_uid]
+            self.touched.add(gone.owner_uid)
+        return gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +107,17 @@ class Cache:
         self._queue = queue
         self._seen = Seen()
 
-    def world(self, key: Key) -> World:
-        """Return the picture of one pipeline."""
+    def world(self, key: Key, under_way: Mapping[str, str] = MappingProxyType({})) -> World:
+        """Return the picture of one pipeline, with what is new in it since the last time.
+
+        `under_way`: sessions that are being acted on, each with the pod that is promised to it.
+        """
         group = self.groups.get(key, Group())
+        touched, group.touched = frozenset(group.touched), set()
         return World(
-            group.pipeline, tuple(group.sessions.values()), tuple(group.pods.values()), group.denials, group.reports
-        )
+            group.pipeline, tuple(group.sessions.values()), tuple(group.pods.values()), group.denials, group.reports,
+            under_way=under_way, touched=touched, owned=group.owned,
+        )  # fmt: skip
 
     def note(self, kind: str, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in an object of a kind."""
@@ -108,15 +138,46 @@ class Cache:
         """Take in a `MediaSession`."""
         key = (body["metadata"]["namespace"], body["spec"]["pipelineRef"]["name"])
         if self._is_news("MediaSession", event, key, body):
-            self.groups.setdefault(key, Group()).sessions[body["metadata"]["name"]] = session_view(body)
+            group = self.groups.setdefault(key, Group())
+            group.sessions[body["metadata"]["name"]] = session_view(body)
+            group.touched.add(body["metadata"]["uid"])
             self._queue.add(key)
 
     def note_pod(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in a session's pod."""
         key = (body["metadata"]["namespace"], (body["metadata"].get("labels") or {}).get(LABEL_PIPELINE, ""))
         if self._is_news("Pod", event, key, body):
-            self.groups.setdefault(key, Group()).pods[body["metadata"]["name"]] = pod_view(body)
+            self.groups.setdefault(key, Group()).put_pod(pod_view(body))
             self._queue.add(key)
+
+    def note_denial(self, key: Key, session_uid: str, denial: Denial | None) -> None:
+        """Take in that a session's pod was refused, or no longer is."""
+        group = self.groups.setdefault(key, Group())
+        former = group.denials.pop(session_uid, None)
+        if denial is not None:
+            group.denials[session_uid] = denial
+        if denial is not former:
+            group.touched.add(session_uid)
+            self._queue.add(key)
+
+    def note_report(self, key: Key, pod: PodView, report: Mapping[str, Any]) -> None:
+        """Take in what the gateway of a pod says."""
+        group = self.groups.get(key)
+        if group is not None and pod.name in group.pods and group.reports.get(pod.uid) != report:
+            group.reports[pod.uid] = report
+            group.touched.add(group.pods[pod.name].owner_uid)
+            self._queue.add(key)
+
+    def note_leaving(self, kind: str, key: Key, name: str, uid: str) -> None:
+        """Take in that we have deleted an object: its end is on the way, and it needs no second request."""
+        group = self.groups.get(key)
+        if group is None:
+            return
+        if kind == "MediaSession" and name in group.sessions and group.sessions[name].uid == uid:
+            group.sessions[name] = replace(group.sessions[name], deleting=True)
+            group.touched.add(uid)
+        elif kind == "Pod" and name in group.pods and group.pods[name].uid == uid:
+            group.put_pod(replace(group.pods[name], deleting=True))
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Take in that an object is gone, found out by asking for it."""
@@ -157,8 +218,9 @@ class Cache:
         elif kind == "MediaSession":
             gone = group.sessions.pop(name, None)
             group.denials.pop(gone.uid if gone else "", None)
+            group.touched.discard(gone.uid if gone else "")
         else:
-            pod = group.pods.pop(name, None)
+            pod = group.take_pod(name)
             group.reports.pop(pod.uid if pod else "", None)
         if group.pipeline is None and not group.sessions and not group.pods:
             del self.groups[key]

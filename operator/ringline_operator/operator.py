@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import kopf
 
 from ringline_operator.act import Actor
@@ -14,6 +16,7 @@ from ringline_operator.poll import Poller
 from ringline_operator.reconcile import Reconciler
 from ringline_operator.relist import relist
 from ringline_operator.settings import OperatorSettings
+from ringline_operator.tell import Teller
 
 
 class Operator:
@@ -28,6 +31,7 @@ class Operator:
         self._connections: tuple[Kube, ...] = ()
         self._lease: Lease | None = None
         self._reconciler: Reconciler | None = None
+        self._teller: Teller | None = None
 
     async def start(self, info: kopf.ConnectionInfo) -> None:
         """Begin with these credentials; a second call brings renewed ones."""
@@ -42,8 +46,13 @@ class Operator:
         lease = self._lease = Lease(steady, self.settings)
         self.metrics.leads = lambda: lease.held
         self.metrics.requests = lambda: kube.requests + steady.requests
-        actor = Actor(kube, self.cache, lease, self.settings)
-        self._reconciler = Reconciler(
+        teller = self._teller = Teller(kube, busy=lambda: kube.gate.failing or reconciler.hands.waiting > 0)
+        self.metrics.unwritten = lambda: teller.dropped
+        actor = Actor(
+            kube, self.cache, lease, self.settings, teller=teller,
+            became=lambda session, status: self.metrics.became_ready(session, status, time.time()),
+        )  # fmt: skip
+        reconciler = self._reconciler = Reconciler(
             self.cache, self.queue, actor,
             lease=lease, poller=self.poller, settings=self.settings, metrics=self.metrics,
             relist=lambda: relist(kube, self.cache, self.settings),
@@ -51,7 +60,8 @@ class Operator:
         if self.settings.metrics_port:
             self.metrics.serve(self.settings.metrics_port)
         lease.start()
-        self._reconciler.start()
+        teller.start()
+        reconciler.start()
 
     def _kube(self, info: kopf.ConnectionInfo) -> Kube:
         return Kube(info, renew=lambda: credentials(kopf.OperatorSettings()))
@@ -60,6 +70,8 @@ class Operator:
         """End in the reverse order: no action after the lease is given back."""
         if self._reconciler is not None:
             await self._reconciler.stop()
+        if self._teller is not None:
+            await self._teller.stop()
         await self.poller.close()
         if self._lease is not None:
             await self._lease.stop()

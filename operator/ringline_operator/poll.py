@@ -63,11 +63,8 @@ class Poller:
 
     async def _ask(self, key: Key, pod: PodView) -> None:
         report = await self._fetch(f"http://{pod.ip}:{STATUS_PORT}/status")
-        group = self._cache.groups.get(key)
-        if report is None or group is None or pod.name not in group.pods or group.reports.get(pod.uid) == report:
-            return
-        group.reports[pod.uid] = report
-        self._queue.add(key)
+        if report is not None:
+            self._cache.note_report(key, pod, report)
 
     async def _fetch(self, url: str) -> Mapping[str, Any] | None:
         if self._session is None:

@@ -17,6 +17,7 @@ class WorkQueue:
         self._busy: set[Key] = set()
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._rests: dict[Key, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -50,8 +51,16 @@ class WorkQueue:
         self._busy.add(key)
         return key
 
-    def done(self, key: Key) -> None:
-        """Say that the look is over."""
+    def done(self, key: Key, rest: float = 0.0) -> None:
+        """Say that the look is over. The next one comes after `rest` seconds at the earliest."""
+        if rest > 0:
+            loop = asyncio.get_running_loop()
+            self._rests[key] = loop.call_later(rest, self._rested, key)
+        else:
+            self._rested(key)
+
+    def _rested(self, key: Key) -> None:
+        self._rests.pop(key, None)
         self._busy.discard(key)
         if key in self._again:
             self._again.discard(key)
@@ -59,6 +68,7 @@ class WorkQueue:
 
     def close(self) -> None:
         """Cancel all timers."""
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._rests.values()):
             timer.cancel()
         self._timers.clear()
+        self._rests.clear()

@@ -1,4 +1,7 @@
-"""The loop: take a pipeline, look, decide, act, and look again when something becomes due."""
+"""The loop: take a pipeline, look, decide, hand out what is to be done, and look again when something becomes due.
+
+A look waits for nothing. What it decides is carried out behind it by `hands`, and each end asks for another look.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from collections.abc import Awaitable, Callable
 
 from ringline_operator.act import Actor, NotLeader
 from ringline_operator.actions import PatchPipeline
-from ringline_operator.decide import Decision, Memory, World, decide
+from ringline_operator.decide import Decision, Memory, decide
+from ringline_operator.hands import Chain, Hands
 from ringline_operator.kube import ApiError
 from ringline_operator.lease import Lease
 from ringline_operator.metrics import OperatorMetrics
@@ -22,8 +26,12 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 RELIST_PAUSE_SECONDS = 5.0
-PORTION = 96
-"""Actions between two looks: a claim that comes while a thousand sessions are made waits for so many at most."""
+SUMMARY_PAUSE_SECONDS = 0.5
+"""Between two writings of a pipeline's own status: it changes with each of its sessions."""
+REST = 6.0
+"""A look at a great pipeline takes milliseconds: after it, so many times as long belongs to others."""
+API = "*"
+"""Stands for the API server where failures are counted: no session has this name."""
 
 
 class Reconciler:
@@ -31,11 +39,12 @@ class Reconciler:
 
     def __init__(
         self, cache: Cache, queue: WorkQueue, actor: Actor, *, lease: Lease, poller: Poller, settings: OperatorSettings,
-        metrics: OperatorMetrics, relist: Callable[[], Awaitable[None]],
+        metrics: OperatorMetrics, relist: Callable[[], Awaitable[None]], summary_pause: float = SUMMARY_PAUSE_SECONDS,
     ) -> None:  # fmt: skip
         self._cache = cache
         self._queue = queue
-        self._actor = actor
+        self._summary_pause = summary_pause
+        self.hands = Hands(actor.act, self._ended, settings.workers)
         self._lease = lease
         self._poller = poller
         self._settings = settings
@@ -43,19 +52,22 @@ class Reconciler:
         self._relist = relist
         self._listed = asyncio.Event()
         self._memories: dict[Key, Memory] = {}
-        self._failures: dict[Key, int] = {}
+        self._failures: dict[tuple[Key, str], tuple[int, float]] = {}
+        self._summary_due: dict[Key, float] = {}
+        self._unjudged: set[Key] = set()
+        """Pipelines with sessions that the last look left alone, because they were under way."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to work."""
-        workers = [self._work() for _ in range(self._settings.workers)]
-        self._tasks = [asyncio.create_task(work, name="ringline-reconcile") for work in (*workers, self._resync())]
+        self._tasks = [asyncio.create_task(work, name="ringline-reconcile") for work in (self._work(), self._resync())]
 
     async def stop(self) -> None:
-        """Stop after the request that is under way."""
+        """Stop looking, and what is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hands.stop()
         self._queue.close()
 
     async def _resync(self) -> None:
@@ -74,9 +86,14 @@ class Reconciler:
                 log.exception("the resources could not be listed")
             for key in list(self._cache.groups):
                 self._queue.add(key)
-            for key in self._memories.keys() - self._cache.groups.keys():
-                del self._memories[key]
+            self._forget_what_is_gone()
             await asyncio.sleep(pause)
+
+    def _forget_what_is_gone(self) -> None:
+        for key in self._memories.keys() - self._cache.groups.keys():
+            del self._memories[key]
+            self._summary_due.pop(key, None)
+        self._failures = {where: past for where, past in self._failures.items() if where[0] in self._cache.groups}
 
     async def _work(self) -> None:
         while True:
@@ -85,49 +102,75 @@ class Reconciler:
             key = await self._queue.take()
             begun = time.monotonic()
             try:
-                await self.look(key)
-                self._failures.pop(key, None)
-            except NotLeader:
-                self._queue.add_after(key, self._settings.renew_seconds)
-            except ApiError as error:
-                self._later(key, error)
+                self.look(key)
             except Exception:
                 log.exception("a pipeline could not be reconciled", extra={"namespace": key[0], "pipeline": key[1]})
-                self._later(key, None)
+                self._memories.pop(key, None)
+                self._later(key, "", None)
             finally:
-                self._metrics.reconciled(time.monotonic() - begun)
-                self._queue.done(key)
+                took = time.monotonic() - begun
+                self._metrics.reconciled(took)
+                self._queue.done(key, REST * took)
 
-    def _later(self, key: Key, error: ApiError | None) -> None:
-        count = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (count - 1), LONGEST_PAUSE_SECONDS)
+    def _ended(self, chain: Chain, error: Exception | None) -> None:
+        """Take in how a chain of actions ended."""
+        match error:
+            case None:
+                self._failures.pop((chain.key, chain.subject), None)
+                self._failures.pop((chain.key, API), None)
+                if chain.key in self._unjudged or self.hands.has_room(chain.key):
+                    self._unjudged.discard(chain.key)
+                    self._queue.add(chain.key)
+            case NotLeader():
+                self.hands.drop(chain.key)
+                self._queue.add_after(chain.key, self._settings.renew_seconds)
+            case ApiError() if error.passing:
+                self.hands.drop(chain.key)
+                self._later(chain.key, API, error)
+            case ApiError():
+                self._later(chain.key, chain.subject, error)
+            case _:
+                log.error("an action failed", exc_info=error, extra={"pipeline": chain.key[1], "about": chain.subject})
+                self._later(chain.key, chain.subject, None)
+
+    def _later(self, key: Key, what: str, error: ApiError | None) -> None:
+        """Look again after a pause that doubles from failure to failure; those that come together count once."""
+        count, until = self._failures.get((key, what), (0, 0.0))
+        now = time.monotonic()
+        if now < until:
+            return
+        pause = min(FIRST_PAUSE_SECONDS * 2**count, LONGEST_PAUSE_SECONDS)
         if error is not None:
             pause = max(pause, error.retry_after or 0.0)
             log.warning("the API server refused", extra={"pipeline": key[1], "error": str(error), "pause_s": pause})
+        self._failures[key, what] = count + 1, now + pause
         self._queue.add_after(key, pause)
 
-    async def look(self, key: Key) -> Decision:
-        """Reconcile one pipeline once; a great many actions are carried out in portions, with a fresh look at each."""
+    def look(self, key: Key) -> Decision:
+        """Look at one pipeline once, and hand out what is to be done."""
         now = time.time()
-        world = self._cache.world(key)
-        memory = self._memories.setdefault(key, Memory())
-        decision = decide(world, now, memory)
-        portion = decision.actions[:PORTION]
-        await self._actor.run(key, portion)
-        self._metrics.became_ready(world, portion, now)
-        if len(decision.actions) > PORTION:
-            decision.again_in(0.0)
-        await self._summarize(key, now)
+        if self.hands.under_way(key):
+            self._unjudged.add(key)
+        world = self._cache.world(key, self.hands.under_way(key))
+        decision = decide(world, now, self._memories.setdefault(key, Memory()))
+        claims = frozenset(session.name for session in world.sessions if session.is_claim)
+        self.hands.give(key, decision.actions, claims)
+        self._summarize(key, now, decision)
         if self._poller.watch(key, self._cache.groups.get(key, Group())):
             decision.again_in(self._settings.poll_seconds)
         if decision.requeue_after is not None:
             self._queue.add_after(key, decision.requeue_after)
         return decision
 
-    async def _summarize(self, key: Key, now: float) -> None:
-        world: World = self._cache.world(key)
+    def _summarize(self, key: Key, now: float, decision: Decision) -> None:
         group = self._cache.groups.get(key)
-        if world.pipeline is None or world.pipeline.deleting or group is None or group.template is None:
+        if group is None or group.pipeline is None or group.pipeline.deleting or group.template is None:
             return
-        status = pipeline_status(world.pipeline, world.sessions, now, group.template.shm)
-        await self._actor.run(key, [PatchPipeline(status)])
+        wait = self._summary_due.get(key, 0.0) - time.monotonic()
+        if wait > 0:
+            decision.again_in(wait)
+            return
+        self._summary_due[key] = time.monotonic() + self._summary_pause
+        status = pipeline_status(group.pipeline, tuple(group.sessions.values()), now, group.template.shm)
+        if status != group.pipeline.manifest.get("status"):
+            self.hands.give(key, [PatchPipeline(status)])

@@ -40,7 +40,8 @@ class OperatorSettings(BaseModel):
     renew_seconds: float = Field(default=4.0, gt=0)
     """Three renewals may fail before the lease is lost; a free one is found within this time."""
     workers: int = Field(default=8, ge=1, le=64)
-    """Pipelines reconciled at once: enough to hide the API server's latency, few enough to be polite to it."""
+    """Sessions acted on at once, and as many of users' beside them: enough to hide the API server's latency, few enough
+    to be polite to it."""
     resync_seconds: float = Field(default=600.0, ge=10)
     """Every pipeline is looked at again after this long, whatever was missed."""
     poll_seconds: float = Field(default=1.0, gt=0)

@@ -23,6 +23,7 @@ class FakeApi:
         self.calls = 0
         self.die_before: int | None = None
         self.die_after: int | None = None
+        self.dead = False
         self.refuse: dict[str, ApiError] = {}
         self.history: list[tuple[str, str, dict[str, Any]]] = []
         """What a watch would have told: kind, event, object."""
@@ -32,14 +33,19 @@ class FakeApi:
         self._uids = 0
 
     def _enter(self, kind: str) -> None:
+        # A process that has ended sends nothing more, whatever it had under way.
+        if self.dead:
+            raise Killed
         self.calls += 1
         if self.calls == self.die_before:
+            self.dead = True
             raise Killed
         if kind in self.refuse:
             raise self.refuse[kind]
 
     def _leave(self, body: dict[str, Any]) -> dict[str, Any]:
         if self.calls == self.die_after:
+            self.dead = True
             raise Killed
         return copy.deepcopy(body)
 

@@ -18,6 +18,7 @@ from ringline_operator.observe import Cache, WorkQueue
 from ringline_operator.poll import Poller
 from ringline_operator.reconcile import Reconciler
 from ringline_operator.settings import OperatorSettings
+from ringline_operator.tell import Teller
 from tests.operator.fake_api import FakeApi, Killed
 
 KEY = ("default", "voice")
@@ -47,14 +48,17 @@ class Process:
 
     def __init__(self, api: FakeApi) -> None:
         self.api = api
+        api.dead = False
         self.queue = WorkQueue()
         self.cache = Cache(self.queue)
         settings = OperatorSettings(network_policies=False)
         lease = cast("Lease", HeldLease())
-        actor = Actor(cast("Kube", api), self.cache, lease, settings)
+        self.teller = Teller(cast("Kube", api))
+        actor = Actor(cast("Kube", api), self.cache, lease, settings, teller=self.teller)
         self.loop = Reconciler(
             self.cache, self.queue, actor, lease=lease, poller=Poller(self.cache, self.queue), settings=settings,
             metrics=OperatorMetrics(self.cache, self.queue), relist=self._nothing,
+            summary_pause=0.0,
         )  # fmt: skip
 
     async def _nothing(self) -> None:
@@ -67,11 +71,17 @@ class Process:
                 self.cache.note(kind, None, body)
             self.cache.replace(kind, "", {body["metadata"]["uid"] for body in bodies}, self.api._version)
 
+    async def look(self) -> None:
+        """Look, and wait until all that follows from it is carried out."""
+        self.loop.look(KEY)
+        await self.loop.hands.idle()
+        await self.teller.flush()
+
     async def settle(self, rounds: int = 12) -> None:
         for _ in range(rounds):
             self.relist()
             before = self.api._version
-            await self.loop.look(KEY)
+            await self.look()
             make_ready(self.api)
             if self.api._version == before:
                 return
@@ -156,7 +166,7 @@ async def test_a_quota_shows_in_the_status_and_in_an_event_and_is_not_hammered()
     process = Process(api)
     process.relist()
     for _ in range(4):
-        await process.loop.look(KEY)
+        await process.look()
     (session,) = api.of("MediaSession")
     ready = next(item for item in session["status"]["conditions"] if item["type"] == "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Forbidden", "exceeded quota: small")
@@ -173,8 +183,8 @@ async def test_two_claims_for_one_pod_give_it_to_exactly_one() -> None:
     first, second = Process(api), Process(api)
     first.relist()
     second.relist()
-    await first.loop.look(KEY)
-    await second.loop.look(KEY)
+    await first.look()
+    await second.look()
     await Process(api).settle()
     owners = [item["metadata"]["ownerReferences"][0]["name"] for item in api.of("Pod")]
     assert sorted(owners)[:2] == ["one", "two"]

@@ -9,8 +9,6 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ringline_operator.actions import PatchSession
-from ringline_operator.decide import World
 from ringline_operator.metrics import PHASES, OperatorMetrics
 from ringline_operator.observe import Cache, Group, WorkQueue
 from ringline_operator.views import PipelineView, PodView, SessionView
@@ -71,7 +69,7 @@ def test_who_holds_the_lease_says_so() -> None:
 
 def ready_after(before: SessionView, status: dict[str, Any]) -> dict[str, float | None]:
     metrics = metrics_of(Group())
-    metrics.became_ready(World(None, (before,)), [PatchSession(before.name, before.uid, status)], 107.0)
+    metrics.became_ready(before, status, 107.0)
     return {
         kind: value(metrics, "ringline_operator_session_ready_seconds_sum", claimed=kind) for kind in ("true", "false")
     }

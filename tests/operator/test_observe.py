@@ -147,7 +147,7 @@ async def test_an_operator_that_hears_badly_ends_where_one_that_hears_well_does(
                 news = chance.choices(news, k=len(news) // 2)
             for kind, event, body in news:
                 process.cache.note(kind, event, body)
-            await process.loop.look(KEY)
+            await process.look()
             make_ready(api)
         await process.settle()
         return shape(api)
@@ -176,7 +176,7 @@ def test_a_name_deleted_and_used_again_gets_a_pod_of_its_own(story: list[str]) -
                     api.bury()
                 case _:
                     process.relist()
-                    await process.loop.look(KEY)
+                    await process.look()
         for _ in range(3):
             await process.settle()
             api.bury()

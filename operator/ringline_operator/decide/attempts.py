@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ringline_operator.actions import CreatePod, DeletePod, DeleteSession, EmitEvent, LabelSession, PatchSession
 from ringline_operator.decide.claims import LARGEST_PARAMETERS_BYTES, fits
-from ringline_operator.decide.world import Decision, Memory, Rest, World, pod_name
+from ringline_operator.decide.world import Decision, Memory, Rest, World, birth, pod_name
 from ringline_operator.outcome import Outcome, given_up_at, outcome_of
 from ringline_operator.specs.labels import session_labels
 from ringline_operator.status import finished_status, restarted_status, running_status
 from ringline_operator.views import PodView, SessionPolicy, SessionView
 
+QUIET_SECONDS: Final = 1.0
+"""A pod that is younger and has nothing to complain of is not worth a request."""
+
 
 def attempt_actions(world: World, now: float, decision: Decision, memory: Memory, *, busy: Mapping[str, str]) -> None:
     """Care for every session's present attempt. `busy`: claims that get a ready pod in this round."""
     policy = world.pipeline.session if world.pipeline is not None else SessionPolicy()
-    leaving = world.emptied.union(busy.values())
+    leaving = world.emptied.union(busy.values(), (birth(pod) for pod in world.promised))
     for session in world.sessions:
-        if session.deleting or session.name in busy or session.name in leaving:
+        if session.deleting or session.name in busy or session.name in leaving or session.name in world.under_way:
+            # What is new of it is not judged now, and must not be taken as known later.
+            memory.rest.pop(session.uid, None)
             continue
         rest = memory.resting(world, session, now)
         if rest is None:
@@ -60,12 +65,22 @@ def _advance(world: World, session: SessionView, policy: SessionPolicy, now: flo
         _begin(world, session, now, decision)
     else:
         _drop_former_pods(world, session, pod, decision)
+        if _says_nothing_yet(session, pod, now):
+            decision.again_in(pod.created + QUIET_SECONDS - now)
+            return
         status = running_status(session, pod, now, report=world.reports.get(pod.uid))
         _write(session, status, decision)
         _warn(session, status, decision)
         given_up = given_up_at(pod)
         if given_up is not None:
             decision.again_in(given_up - now)
+
+
+def _says_nothing_yet(session: SessionView, pod: PodView, now: float) -> bool:
+    """Say whether a new pod is merely on its way: most are ready before anybody could read that they are not."""
+    if session.pod_name or not 0 <= now - pod.created < QUIET_SECONDS:
+        return False
+    return not (pod.ready or pod.deleting or pod.reason or any(item.reason for item in pod.containers))
 
 
 def _write(session: SessionView, status: Mapping[str, Any], decision: Decision) -> None:

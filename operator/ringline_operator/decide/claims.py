@@ -26,7 +26,10 @@ def claim_actions(world: World, decision: Decision) -> dict[str, str]:
     if not claims:
         return {}
     claims.sort(key=lambda session: (session.created, session.name))
-    free = sorted((pod for pod in world.pods if pod.claimable), key=lambda pod: _preference(world, pod))
+    free = sorted(
+        (pod for pod in world.pods if pod.claimable and pod.name not in world.promised),
+        key=lambda pod: _preference(world, pod),
+    )
     taken: dict[str, str] = {}
     for claim, pod in zip(claims, free, strict=False):
         decision.add(
@@ -48,6 +51,7 @@ def _wants_pod(world: World, session: SessionView) -> bool:
         and not session.finished
         and session.attempt == 0
         and not session.pod_name
+        and session.name not in world.under_way
         and session.uid not in world.pod_by_owner
         and fits(session.parameters)
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 from ringline_operator.actions import CreateSession, DeleteSession
-from ringline_operator.decide.world import Decision, World, birth_name, suffix
+from ringline_operator.decide.world import Decision, World, birth, birth_name, suffix
 from ringline_operator.views import PipelineView, SessionView
 
 
@@ -19,7 +19,7 @@ def replica_actions(world: World, decision: Decision, *, leaving: frozenset[str]
     pipeline = world.pipeline
     if pipeline is None or pipeline.deleting or pipeline.problems:
         return
-    gone = leaving | world.emptied
+    gone = leaving.union(world.emptied, (birth(pod) for pod in world.promised))
     replicas = [s for s in world.sessions if s.owner_uid == pipeline.uid and not s.deleting and s.name not in gone]
     doomed = _outdated(pipeline, replicas)
     outdated = {session.name for session in doomed}

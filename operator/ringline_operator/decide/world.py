@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ringline_operator.actions import Action
@@ -34,10 +34,18 @@ class World:
     denials: Mapping[str, Denial] = field(default_factory=dict)
     reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What gateways said last of their nodes, by pod uid."""
+    under_way: Mapping[str, str] = field(default_factory=dict)
+    """Sessions by name that are being acted on at this moment, each with the pod that is promised to it, or ''."""
+    touched: frozenset[str] | None = None
+    """Uids of the sessions of which there is news since the look before; None = not known, compare."""
+    owned: Mapping[str, tuple[PodView, ...]] | None = None
+    """`pod_by_owner`, where somebody keeps it."""
 
     @cached_property
-    def pod_by_owner(self) -> dict[str, tuple[PodView, ...]]:
+    def pod_by_owner(self) -> Mapping[str, tuple[PodView, ...]]:
         """Pods by the uid of the session that owns them, newest attempt first."""
+        if self.owned is not None:
+            return self.owned
         found: dict[str, list[PodView]] = {}
         for pod in self.pods:
             found.setdefault(pod.owner_uid, []).append(pod)
@@ -64,9 +72,17 @@ class World:
     @cached_property
     def emptied(self) -> frozenset[str]:
         """Replicas whose pod a claim has taken: a pod's name tells from which session it came."""
+        taken = [pod for pod in self.pods if pod.claimed]
+        if not taken:
+            return frozenset()
         by_name = {session.name: session for session in self.sessions if not session.is_claim}
-        born = ((pod, by_name.get(birth_name(pod))) for pod in self.pods if pod.claimed)
+        born = ((pod, by_name.get(birth_name(pod))) for pod in taken)
         return frozenset(s.name for pod, s in born if s and s.uid != pod.owner_uid and s.uid not in self.pod_by_owner)
+
+    @cached_property
+    def promised(self) -> frozenset[str]:
+        """Pods that a claim is being given."""
+        return frozenset(pod for pod in self.under_way.values() if pod)
 
 
 def pod_name(session: SessionView) -> str:
@@ -76,7 +92,12 @@ def pod_name(session: SessionView) -> str:
 
 def birth_name(pod: PodView) -> str:
     """Return the session for which a pod was made."""
-    return pod.name.rpartition("-")[0]
+    return birth(pod.name)
+
+
+def birth(pod: str) -> str:
+    """Return the session for which the pod of this name was made."""
+    return pod.rpartition("-")[0]
 
 
 def is_born_by(pod: PodView, session: SessionView) -> bool:
@@ -116,6 +137,8 @@ class Memory:
         rest = self.rest.get(session.uid)
         if rest is None or rest.session is not session or (rest.due is not None and now >= rest.due):
             return None
+        if world.touched is not None and session.uid not in world.touched:
+            return rest
         same = rest.report is world.report_of(session) and rest.denial is world.denials.get(session.uid)
         return rest if same and rest.pods == world.pod_by_owner.get(session.uid, ()) else None
 
@@ -137,6 +160,7 @@ class Decision:
         self.requeue_after = delay if self.requeue_after is None else min(self.requeue_after, delay)
 
 
+@lru_cache(maxsize=8192)
 def suffix(uid: str, index: int) -> str:
     """Return five letters that belong to this pipeline and this index: the same after every restart of the operator."""
     digest = int.from_bytes(hashlib.sha256(f"{uid}/{index}".encode()).digest()[:8], "big")

@@ -51,26 +51,47 @@ def revision(spec: PipelineSpec) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def session_pod(pipeline: MediaPipeline, plan: SessionPlan, who: PodIdentity, settings: PodSettings) -> dict[str, Any]:
-    """Build the pod of one attempt of a session."""
-    spec = pipeline.spec
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{who.session}-{who.attempt}",
-            "namespace": pipeline.metadata.namespace,
-            "labels": pod_labels(pipeline.metadata.name, who.session, revision(spec), claimed=who.claimed),
-            "annotations": {
-                ANNOTATION_PLAN: plan.node_config().decode(),
-                ANNOTATION_PARAMETERS: json.dumps(dict(who.parameters), sort_keys=True),
-                ANNOTATION_ATTEMPT: str(who.attempt),
-                **(KEEP if who.claimed else {}),
+@dataclass(frozen=True, slots=True)
+class PodMould:
+    """What all pods of one template share, worked out once: pods are made a thousand at a time."""
+
+    pipeline: str
+    namespace: str | None
+    revision: str
+    plan: str
+    spec: Mapping[str, Any]
+
+    def pod(self, who: PodIdentity) -> dict[str, Any]:
+        """Build the pod of one attempt of a session; its spec is shared and must not be changed."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{who.session}-{who.attempt}",
+                "namespace": self.namespace,
+                "labels": pod_labels(self.pipeline, who.session, self.revision, claimed=who.claimed),
+                "annotations": {
+                    ANNOTATION_PLAN: self.plan,
+                    ANNOTATION_PARAMETERS: json.dumps(dict(who.parameters), sort_keys=True),
+                    ANNOTATION_ATTEMPT: str(who.attempt),
+                    **(KEEP if who.claimed else {}),
+                },
+                "ownerReferences": [owner("MediaSession", who.session, who.session_uid)],
             },
-            "ownerReferences": [owner("MediaSession", who.session, who.session_uid)],
-        },
-        "spec": _pod_spec(spec, plan, settings),
-    }
+            "spec": self.spec,
+        }
+
+
+def pod_mould(pipeline: MediaPipeline, plan: SessionPlan, settings: PodSettings) -> PodMould:
+    """Work out what the pods of a pipeline share."""
+    meta, spec = pipeline.metadata, pipeline.spec
+    text = plan.node_config().decode()
+    return PodMould(meta.name, meta.namespace, revision(spec), text, _pod_spec(spec, plan, settings))
+
+
+def session_pod(pipeline: MediaPipeline, plan: SessionPlan, who: PodIdentity, settings: PodSettings) -> dict[str, Any]:
+    """Build one pod of a pipeline."""
+    return pod_mould(pipeline, plan, settings).pod(who)
 
 
 def _pod_spec(spec: PipelineSpec, plan: SessionPlan, settings: PodSettings) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""Carries decisions out: chains of actions side by side, users' sessions first, pipelines in turn.
+
+A chain is what one look decided about one session, in its order. While it waits or runs, later looks leave that session
+alone; nothing waits for a whole look to be done. What finds no room is decided again when there is some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ringline_operator.actions import Action, ClaimPod, subject
+from ringline_operator.queue import Key
+
+PORTION: Final = 96
+"""Chains of one pipeline that may wait: enough to keep all hands busy between two looks, few enough to be still true."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Actions about one session; `urgent` when a user waits for it."""
+
+    key: Key
+    subject: str
+    actions: tuple[Action, ...]
+    urgent: bool
+
+    @property
+    def promised(self) -> str:
+        """The pod that it hands to a claim, or nothing."""
+        return next((action.pod for action in self.actions if isinstance(action, ClaimPod)), "")
+
+
+Ended = Callable[[Chain, Exception | None], None]
+
+
+class Row:
+    """Chains that wait, a lane for each pipeline; the pipelines take turns."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Key, deque[Chain]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def length(self, key: Key) -> int:
+        """Return how many wait of one pipeline."""
+        return len(self._lanes.get(key, ()))
+
+    def put(self, chain: Chain) -> None:
+        """Let a chain wait."""
+        lane = self._lanes.setdefault(chain.key, deque())
+        # The pipeline's own status is what people look at: it does not wait for those before it.
+        (lane.append if chain.subject else lane.appendleft)(chain)
+
+    def next(self) -> Chain | None:
+        """Take one of the pipeline whose turn it is."""
+        if not self._lanes:
+            return None
+        key = next(iter(self._lanes))
+        lane = self._lanes.pop(key)
+        chain = lane.popleft()
+        if lane:
+            self._lanes[key] = lane
+        return chain
+
+    def drop(self, key: Key) -> deque[Chain]:
+        """Take all of one pipeline."""
+        return self._lanes.pop(key, deque())
+
+
+class Hands:
+    """At most `limit` urgent and `limit` other chains at once: a burst of one kind does not hold up the other."""
+
+    def __init__(self, act: Callable[[Key, Action], Awaitable[None]], ended: Ended, limit: int) -> None:
+        self._act = act
+        self._ended = ended
+        self._limit = limit
+        self._urgent, self._others = Row(), Row()
+        self._busy: dict[Key, dict[str, str]] = {}
+        self._full: set[Key] = set()
+        self._running: dict[asyncio.Task[None], Chain] = {}
+        self._fatal: BaseException | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many chains found no hand yet."""
+        return len(self._urgent) + len(self._others)
+
+    def under_way(self, key: Key) -> Mapping[str, str]:
+        """Return the sessions of a pipeline that are being acted on, each with the pod that is promised to it."""
+        return self._busy.get(key, {})
+
+    def give(self, key: Key, actions: Iterable[Action], urgent: Collection[str] = ()) -> None:
+        """Take what a look decided, but for sessions under way. `urgent`: the sessions that users wait for."""
+        chains: dict[str, list[Action]] = {}
+        for action in actions:
+            chains.setdefault(subject(action), []).append(action)
+        busy = self._busy.setdefault(key, {})
+        for name in [name for name in chains if name not in busy]:
+            chain = Chain(key, name, tuple(chains[name]), name in urgent)
+            row = self._urgent if chain.urgent else self._others
+            if name and row.length(key) >= PORTION:
+                self._full.add(key)
+                continue
+            busy[name] = chain.promised
+            row.put(chain)
+        self._tidy(key)
+        self._begin()
+
+    def drop(self, key: Key) -> None:
+        """Forget what waits of a pipeline: it is to be decided anew."""
+        for chain in (*self._urgent.drop(key), *self._others.drop(key)):
+            self._busy[key].pop(chain.subject, None)
+        self._tidy(key)
+
+    def has_room(self, key: Key) -> bool:
+        """Say, once, that what found no room may come now."""
+        if key not in self._full or max(self._urgent.length(key), self._others.length(key)) > self._limit:
+            return False
+        self._full.discard(key)
+        return True
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way. Raises what ended a chain and is no `Exception`: the end of a process, say."""
+        while self._running:
+            await asyncio.wait(tuple(self._running))
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def stop(self) -> None:
+        """Begin nothing more, and break off what is under way: whoever comes next looks at the world anew."""
+        self._urgent, self._others = Row(), Row()
+        tasks = tuple(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self) -> None:
+        urgent = sum(1 for chain in self._running.values() if chain.urgent)
+        for row, free in (
+            (self._urgent, self._limit - urgent),
+            (self._others, self._limit - len(self._running) + urgent),
+        ):
+            for _ in range(free):
+                chain = row.next()
+                if chain is None:
+                    break
+                self._run(chain)
+
+    def _run(self, chain: Chain) -> None:
+        task = asyncio.create_task(self._carry(chain), name=f"ringline-act-{chain.subject}")
+        self._running[task] = chain
+        task.add_done_callback(self._done)
+
+    async def _carry(self, chain: Chain) -> None:
+        for action in chain.actions:
+            await self._act(chain.key, action)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        chain = self._running.pop(task)
+        self._busy.get(chain.key, {}).pop(chain.subject, None)
+        self._tidy(chain.key)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, Exception):
+            self._fatal = error
+            return
+        self._ended(chain, error)
+        self._begin()
+
+    def _tidy(self, key: Key) -> None:
+        if not self._busy.get(key):
+            self._busy.pop(key, None)
