@@ -13,18 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import kopf
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.bare import BareClient
 from benchmarks.rows import SCHEMA, Bar, Row, show
 from benchmarks.simulated import (
     NAMESPACE,
     OperatorProcess,
     Watch,
     cluster,
+    cpu_seconds,
     kubectl,
     made,
     pipeline,
@@ -35,26 +39,36 @@ from ringline_operator.kube import Kube
 
 IDLE_S = 30.0
 LOST_PODS = 10
+BARE_SESSIONS = 200
+CLAIMS: Final = ((1, 20), (10, 5), (50, 2))
+"""Claims at once, and rounds."""
+STEPS: Final = ("bare", "fill", "idle", "restart", "churn", "claims")
 
 
 class Scale:
     """One run; each step adds rows."""
 
-    def __init__(self, kube: Kube, operator: OperatorProcess, sessions: int, churn_s: float) -> None:
+    def __init__(
+        self, kube: Kube, info: kopf.ConnectionInfo, operator: OperatorProcess, sessions: int, churn_s: float
+    ) -> None:
         self._kube = kube
+        self._info = info
         self._operator = operator
         self._sessions = sessions
         self._churn_s = churn_s
+        self._limit = 0.0
         self.rows: list[Row] = []
 
-    async def run(self) -> None:
-        """Make, idle, restart, churn, claim."""
-        self._operator.start()
-        await self._fill()
-        await self._idle()
-        await self._restart()
-        await self._churn()
-        await self._claims()
+    async def run(self, steps: Sequence[str]) -> None:
+        """Take `steps` in their order."""
+        known = {
+            "bare": self._bare, "fill": self._fill, "idle": self._idle, "restart": self._restart, "churn": self._churn,
+            "claims": self._claims,
+        }  # fmt: skip
+        for step in steps:
+            if step != "bare" and not self._operator.runs:
+                self._operator.start()
+            await known[step]()
         self._memory("after all")
 
     def _add(self, name: str, unit: str, *values: float, bar: Bar | None = None, note: str = "") -> None:
@@ -66,12 +80,32 @@ class Scale:
         limit = Bar(256, "operator ≤ 256 MiB", "max")
         self._add(f"memory, {when}", "MB", figures["rss_mib"], bar=limit, note=f"peak {figures['peak_mib']:.0f}")
 
+    async def _bare(self) -> None:
+        """What the API server, the scheduler and the simulated node allow, whoever asks them."""
+        client, before = BareClient(self._kube, self._info), cpu_seconds()
+        seconds = await client.fill(BARE_SESSIONS)
+        self._limit = seconds / BARE_SESSIONS
+        self._add("bare client: one session", "ms", 1e3 * self._limit, note=f"{BARE_SESSIONS} sessions")
+        self._control_plane("bare client", before, BARE_SESSIONS)
+        for at_once, rounds in CLAIMS:
+            delays = await client.claim(at_once, 1 if at_once == 50 else rounds)
+            self._add(f"bare client: claim, {at_once} at once", "ms", *(1e3 * delay for delay in delays))
+
+    def _control_plane(self, who: str, before: dict[str, float], sessions: int) -> None:
+        for name, seconds in cpu_seconds().items():
+            self._add(f"{who}: CPU of {name} for each session", "ms", 1e3 * (seconds - before[name]) / sessions)
+
     async def _fill(self) -> None:
+        before = cpu_seconds()
         await made(self._kube, pipeline("many", self._sessions))
         seconds = await ready_replicas(self._kube, "many", self._sessions)
         counts, cpu = await self._operator.requests(), self._operator.figures()["cpu_s"]
         sent = sum(value for name, value in counts.items() if name.isupper())
-        self._add(f"{self._sessions} sessions, apply to all ready", "s", seconds, note=f"operator CPU {cpu:.1f} s")
+        self._add(f"{self._sessions} sessions, apply to all ready", "s", seconds)
+        if self._limit:
+            self._add("against the bare client", "1", seconds / self._sessions / self._limit)
+        self._add("CPU of the operator for each session", "ms", 1e3 * cpu / self._sessions, note="its start counts")
+        self._control_plane("operator", before, self._sessions)
         self._add("requests for each session made", "1", sent / self._sessions)
         looks = counts.get("count", 0)
         self._add(
@@ -118,7 +152,7 @@ class Scale:
     async def _churn(self) -> None:
         """Twenty sessions a second are made beside those that are there; each tenth is deleted again."""
         await made(self._kube, pipeline("churn", 0))
-        watch = Watch()
+        watch = Watch(self._info)
         await watch.start()
         await asyncio.sleep(1)
         begun, created = time.monotonic(), {}
@@ -142,10 +176,10 @@ class Scale:
     async def _claims(self) -> None:
         await made(self._kube, pipeline("pool", 60))
         await ready_replicas(self._kube, "pool", 60)
-        watch = Watch()
+        watch = Watch(self._info)
         await watch.start()
         await asyncio.sleep(1)
-        for at_once, rounds in ((1, 20), (10, 5), (50, 2)):
+        for at_once, rounds in CLAIMS:
             delays: list[float] = []
             for turn in range(rounds):
                 names = [f"claim-{at_once}-{turn}-{index}" for index in range(at_once)]
@@ -161,13 +195,13 @@ class Scale:
         await watch.stop()
 
 
-async def measure(sessions: int, churn_s: float, log: Path) -> list[Row]:
-    """Run all steps on an empty namespace."""
-    async with cluster() as kube:
+async def measure(sessions: int, churn_s: float, steps: Sequence[str], log: Path) -> list[Row]:
+    """Run the steps on an empty namespace."""
+    async with cluster() as (kube, info):
         operator = OperatorProcess(log)
-        scale = Scale(kube, operator, sessions, churn_s)
+        scale = Scale(kube, info, operator, sessions, churn_s)
         try:
-            await scale.run()
+            await scale.run(steps)
         finally:
             operator.stop()
             show("scale", scale.rows, Console())
@@ -179,11 +213,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--churn-seconds", type=float, default=25.0)
+    parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {', '.join(STEPS)}, in this order")
     parser.add_argument("--json", metavar="FILE", help="write the report there")
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "ringline-scale-operator.log")
     chosen = parser.parse_args()
+    steps = [step for step in STEPS if step in chosen.steps.split(",")]
     begun = time.monotonic()
-    rows = asyncio.run(measure(chosen.sessions, chosen.churn_seconds, chosen.log))
+    rows = asyncio.run(measure(chosen.sessions, chosen.churn_seconds, steps, chosen.log))
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": machine.facts(),

@@ -20,10 +20,15 @@ from typing import Any, Final
 
 import kopf
 
+from benchmarks.following import follow
+from ringline.names import API_VERSION
 from ringline_operator.kube import MERGE, ApiError, Kube
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMESPACE: Final = "e2e-scale"
+BARE: Final = "e2e-scale-bare"
+"""Where the bare client works: no operator watches it."""
+CONTROL_PLANE: Final = ("kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager")
 NODE: Final = "kwok-ringline-scale"
 METRICS_PORT: Final = 19491
 NODE_OBJECT: Final = {
@@ -78,57 +83,71 @@ def session(name: str, of: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[Kube]:
-    """The simulated node, kwok and an empty namespace; yields a connection to the API server."""
+async def cluster() -> AsyncIterator[tuple[Kube, kopf.ConnectionInfo]]:
+    """The simulated node and an empty namespace; yields a connection to the API server, and how one gets others."""
     if not os.environ.get("KUBECONFIG"):
         raise RuntimeError("the scale benchmark needs a cluster by KUBECONFIG; see docs/scale.md")
     info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
     assert info is not None, "KUBECONFIG names no cluster"
     kubectl("apply", "-f", str(ROOT / "charts" / "ringline" / "files" / "crds"), "--server-side")
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    kubectl("apply", "-f", "-", text=json.dumps(space))
+    for name in (NAMESPACE, BARE):
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        kubectl("apply", "-f", "-", text=json.dumps(space))
     kubectl("apply", "-f", "-", text=json.dumps(NODE_OBJECT))
     kubelet = Kubelet(info)
     try:
         async with Kube(info) as kube:
             await kubelet.start()
-            yield kube
+            yield kube, info
     finally:
         await kubelet.stop()
         kubectl("delete", "node", NODE, check=False)
-        kubectl("delete", "mediapipelines,mediasessions", "--all", "-n", NAMESPACE, "--wait=false", check=False)
-        # Nobody ends the pods of a node that is gone in order, and a thousand of them by name take minutes.
-        everything = f"/api/v1/namespaces/{NAMESPACE}/pods?gracePeriodSeconds=0"
-        kubectl("delete", "--raw", everything, check=False)
-        kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        for name in (NAMESPACE, BARE):
+            kubectl("delete", "mediapipelines,mediasessions", "--all", "-n", name, "--wait=false", check=False)
+            # Nobody ends the pods of a node that is gone in order, and a thousand of them by name take minutes.
+            everything = f"/api/v1/namespaces/{name}/pods?gracePeriodSeconds=0"
+            kubectl("delete", "--raw", everything, check=False)
+            kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+def cpu_seconds() -> dict[str, float]:
+    """Return the CPU seconds that each program of the control plane has used, if they run on this machine."""
+    found: dict[str, float] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = Path((folder / "cmdline").read_bytes().split(b"\0")[0].decode()).name
+            if name in CONTROL_PLANE:
+                found[name] = found.get(name, 0.0) + _used(folder)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _used(folder: Path) -> float:
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Kubelet:
     """Plays the simulated node: its pods are Ready as soon as they are placed, and gone as soon as they are deleted."""
 
     def __init__(self, info: kopf.ConnectionInfo) -> None:
+        self._info = info
         self._kube = Kube(info)
         self._started: set[str] = set()
         self._ended: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._program: asyncio.subprocess.Process | None = None
         self._hands = asyncio.Semaphore(8)
 
     async def start(self) -> None:
         """Become Ready, and go on being it."""
         await self._kube.__aenter__()
         await self._beat()
-        self._program = await asyncio.create_subprocess_exec(
-            "kubectl", "get", "pods", "-n", NAMESPACE, "--watch", "--output-watch-events", "-o", "json",
-            stdout=asyncio.subprocess.PIPE, limit=1 << 24,
-        )  # fmt: skip
-        self._tasks = {asyncio.create_task(self._follow()), asyncio.create_task(self._go_on())}
+        follow_all = (asyncio.create_task(self._follow(name)) for name in (NAMESPACE, BARE))
+        self._tasks = {*follow_all, asyncio.create_task(self._go_on())}
 
     async def stop(self) -> None:
         """End."""
-        if self._program is not None:
-            self._program.kill()
-            await self._program.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -148,22 +167,19 @@ class Kubelet:
             except ApiError as error:
                 print(f"  the simulated node could not report: {error}", file=sys.stderr)
 
-    async def _follow(self) -> None:
-        assert self._program is not None
-        assert self._program.stdout is not None
-        while line := await self._program.stdout.readline():
-            event = json.loads(line)
-            meta, spec = event["object"]["metadata"], event["object"]["spec"]
-            if event["type"] == "DELETED" or spec.get("nodeName") != NODE:
+    async def _follow(self, namespace: str) -> None:
+        async for kind, pod in follow(self._info, f"/api/v1/namespaces/{namespace}/pods"):
+            meta, spec = pod["metadata"], pod["spec"]
+            if kind == "DELETED" or spec.get("nodeName") != NODE:
                 continue
             if "deletionTimestamp" in meta and meta["uid"] not in self._ended:
                 self._ended.add(meta["uid"])
-                self._do("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{meta['name']}", {"gracePeriodSeconds": 0})
+                self._do("DELETE", f"/api/v1/namespaces/{namespace}/pods/{meta['name']}", {"gracePeriodSeconds": 0})
             elif meta["uid"] not in self._started:
                 self._started.add(meta["uid"])
                 address = f"10.99.{len(self._started) // 250 % 250}.{len(self._started) % 250}"
                 body = {"status": running(spec, address)}
-                self._do("PATCH", f"/api/v1/namespaces/{NAMESPACE}/pods/{meta['name']}/status", body)
+                self._do("PATCH", f"/api/v1/namespaces/{namespace}/pods/{meta['name']}/status", body)
 
     def _do(self, method: str, where: str, body: dict[str, Any]) -> None:
         task = asyncio.create_task(self._send(method, where, body))
@@ -201,6 +217,11 @@ class OperatorProcess:
         self._log = log.open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Say whether it was started."""
+        return self._process is not None
+
     def start(self) -> None:
         """Begin."""
         settings = {
@@ -208,7 +229,8 @@ class OperatorProcess:
             "LIVENESS": "http://127.0.0.1:19492/healthz", "IMAGE": "ringline/simulated:1",
         }  # fmt: skip
         environ = {**os.environ, **{f"RINGLINE_OPERATOR_{name}": value for name, value in settings.items()}}
-        environ["PYTHONPATH"] = os.pathsep.join((str(ROOT / "operator"), str(ROOT / "node_runtime")))
+        here = (str(ROOT / "operator"), str(ROOT / "node_runtime"), os.environ.get("PYTHONPATH", ""))
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, here))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ringline_operator"], env=environ, stdout=self._log, stderr=self._log
         )
@@ -226,8 +248,7 @@ class OperatorProcess:
         pid = self._process.pid
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        cpu = _used(Path(f"/proc/{pid}"))
         return {"rss_mib": int(sizes["VmRSS"]) / 1024, "peak_mib": int(sizes["VmHWM"]) / 1024, "cpu_s": cpu}
 
     async def requests(self) -> dict[str, float]:
@@ -250,37 +271,29 @@ class OperatorProcess:
 class Watch:
     """Follows the namespace's sessions and pods, and notes when each was first seen in a state (monotonic seconds)."""
 
-    def __init__(self) -> None:
+    def __init__(self, info: kopf.ConnectionInfo) -> None:
         self.ready: dict[str, float] = {}
         self.pods: dict[str, float] = {}
+        self._info = info
         self._tasks: list[asyncio.Task[None]] = []
-        self._programs: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
         """Begin to follow."""
-        for kind in ("mediasessions.ringline.dev", "pods"):
-            program = await asyncio.create_subprocess_exec(
-                "kubectl", "get", kind, "-n", NAMESPACE, "--watch", "--output-watch-events", "-o", "json",
-                stdout=asyncio.subprocess.PIPE, limit=1 << 24,
-            )  # fmt: skip
-            self._programs.append(program)
-            self._tasks.append(asyncio.create_task(self._follow(program)))
+        folders = (f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/mediasessions", f"/api/v1/namespaces/{NAMESPACE}/pods")
+        self._tasks = [asyncio.create_task(self._follow(folder)) for folder in folders]
 
     async def stop(self) -> None:
         """End."""
-        for program in self._programs:
-            program.kill()
-            await program.wait()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _follow(self, program: asyncio.subprocess.Process) -> None:
-        assert program.stdout is not None
-        while line := await program.stdout.readline():
-            self._note(json.loads(line))
+    async def _follow(self, folder: str) -> None:
+        async for _, body in follow(self._info, folder):
+            self._note(body)
 
-    def _note(self, event: dict[str, Any]) -> None:
-        body, now = event["object"], time.monotonic()
-        meta = body["metadata"]
+    def _note(self, body: dict[str, Any]) -> None:
+        meta, now = body["metadata"], time.monotonic()
         if body["kind"] == "Pod":
             self.pods.setdefault(meta["ownerReferences"][0]["name"], now)
             return
