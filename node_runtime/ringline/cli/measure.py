@@ -153,6 +153,10 @@ def _invented(kind: str) -> RuntimeData:
         return RuntimeData.text("turn on the light")
     if kind == DataType.TENSOR:
         return RuntimeData.tensor(random.random((16, 256), np.float32))
+    if kind == DataType.ARRAYS:
+        return RuntimeData.arrays(
+            {"boxes": random.random((16, 4), np.float32), "scores": random.random(16, np.float32)}
+        )
     if kind == DataType.JSON:
         return RuntimeData.json({"value": 1})
     if kind == DataType.CONTROL:

@@ -6,7 +6,7 @@ Inherited by `RuntimeData`, kept here so that its own file shows what a message 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -121,6 +121,21 @@ class Factories:
     ) -> Self:
         """Make a tensor message from an array or anything that numpy can make one of."""
         return cls(DataType.TENSOR, array, session_id, timestamp, TensorMetadata(names, extra=extra or {}))
+
+    @classmethod
+    def arrays(
+        cls,
+        arrays: Mapping[str, Any] | Sequence[Any],
+        *,
+        session_id: str = "",
+        timestamp: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make one message of several arrays by name, of any shapes and dtypes; a list or tuple is named by numbers from "0".
+
+        They travel in one block, so they arrive together or not at all. At most 256, names of at most 200 bytes.
+        """
+        return cls(DataType.ARRAYS, arrays, session_id, timestamp, Metadata(extra=extra) if extra else None)
 
     @classmethod
     def json(cls, value: Any, *, session_id: str = "", timestamp: int | None = None) -> Self:

@@ -1,7 +1,7 @@
 """How each data type's payload is checked when a message is made, written to a block, and read from one.
 
 Called by `RuntimeData` (check, read, size, copy) and by the codec (write). One `Form` per way of storing: arrays, text,
-paths, JSON values, bytes.
+paths, JSON values, bytes, several arrays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from ringline.data import arrays
+from ringline.data import arrays, bundle
 from ringline.data.arrays import Array, Layout
 from ringline.data.types import DataType
 from ringline.errors import DataError
@@ -166,6 +166,25 @@ class _BytesForm:
         return bytes(payload)
 
 
+class _BundleForm:
+    is_array = False
+
+    def check(self, payload: Any, _: DataType) -> bundle.Arrays:
+        return bundle.checked(payload)
+
+    def write(self, payload: bundle.Arrays) -> tuple[Any, bool]:
+        return bundle.write(payload), True
+
+    def read(self, buffer: Any, _layout: Layout | None) -> bundle.Arrays:
+        return bundle.read(buffer)
+
+    def size(self, payload: bundle.Arrays) -> int:
+        return bundle.size(payload)
+
+    def copy(self, payload: bundle.Arrays) -> bundle.Arrays:
+        return bundle.checked({name: array.copy() for name, array in payload.items()})
+
+
 def dump_json(value: Any, what: str) -> bytes:
     """Compact JSON; DataError for what JSON has no word for."""
     try:
@@ -193,5 +212,7 @@ _ARRAY: Final = _ArrayForm()
 _JSON: Final = _JsonForm()
 TEXT: Final = _TextForm()
 
-FORMS: Final[tuple[Form, ...]] = (_ARRAY, _ARRAY, _ARRAY, TEXT, _ARRAY, _JSON, _BytesForm(), _PathForm(), _JSON)
+FORMS: Final[tuple[Form, ...]] = (
+    *(_ARRAY, _ARRAY, _ARRAY, TEXT, _ARRAY, _JSON, _BytesForm(), _PathForm(), _JSON, _BundleForm()),
+)
 """By `DataType.code`; place 0 is never used."""

@@ -16,6 +16,7 @@ import numpy as np
 from ringline.data import payloads
 from ringline.data.arrays import Array, Layout
 from ringline.data.coerce import data_type_for, is_wav
+from ringline.data.exchange import Exchange
 from ringline.data.factories import Factories
 from ringline.data.types import DataType, Metadata, metadata_from_mapping
 from ringline.errors import DataError, LeaseReleasedError
@@ -37,11 +38,11 @@ class Lease(Protocol):
         """Give the block back; views that still live keep it until they end."""
 
 
-class RuntimeData(Factories):
+class RuntimeData(Factories, Exchange):
     """One message: a payload, its type and what is known about it.
 
     `payload`: a numpy array (audio, video, tensor), str (text), path (file), JSON value (json, control) or bytes-like
-    (binary). `timestamp`: media time in nanoseconds, 64 bits, 0 if not given. `metadata`: a metadata object, or a plain
+    (binary), or a mapping of arrays by name (arrays). `timestamp`: media time in nanoseconds, 64 bits, 0 if not given. `metadata`: a metadata object, or a plain
     mapping that becomes one. The channel sets `sequence`, `port` (where it came in) and `origin` (CLOCK_MONOTONIC in
     nanoseconds when it entered the session, 0 if unknown). Two messages are equal only if they are the same object.
 
@@ -131,7 +132,17 @@ class RuntimeData(Factories):
             return payload
         if self.type is DataType.BINARY:
             return payloads.as_bytes_view(payload)
-        raise DataError(f"a {self.type.value} message holds no array; use .payload")
+        way_out = "several arrays; use .as_arrays()" if self.type is DataType.ARRAYS else "no array; use .payload"
+        raise DataError(f"a {self.type.value} message holds {way_out}")
+
+    def as_arrays(self) -> Mapping[str, Array]:
+        """Give the arrays of an arrays message by name, each as `as_numpy` would: without a copy, read-only if received.
+
+        DataError for a message of another type.
+        """
+        if self.type is DataType.ARRAYS:
+            return self.payload  # type: ignore[no-any-return]
+        raise DataError(f"a {self.type.value} message does not hold several arrays; use .as_numpy() or .payload")
 
     def as_text(self) -> str:
         """Give the payload of a text or file message, or UTF-8 bytes of a binary one. DataError for all others."""
@@ -230,6 +241,10 @@ class RuntimeData(Factories):
         if payloads.FORMS[self.type.code].is_array:
             array = self._layout or self._payload
             return f"{'x'.join(map(str, array.shape)) or 'scalar'} {array.dtype}"
+        if self._payload is not _UNREAD and self.type is DataType.ARRAYS:
+            return ", ".join(f"{name}: {'x'.join(map(str, a.shape))} {a.dtype}" for name, a in self._payload.items())[
+                :120
+            ]
         if self._payload is _UNREAD or self.type is DataType.BINARY:
             return f"{self.size()} bytes"
         return f"{self._payload!r:.60}"

@@ -30,6 +30,7 @@ class DataType(StrEnum):
     BINARY = "binary"
     FILE = "file"
     CONTROL = "control"
+    ARRAYS = "arrays"
 
     code: int
 

@@ -43,6 +43,7 @@ def test_the_chain_has_a_channel_more_than_nodes(hops: int) -> None:
         ("tensor", DataType.TENSOR),
         ("json", DataType.JSON),
         ("control", DataType.CONTROL),
+        ("arrays", DataType.ARRAYS),
         ("any", DataType.AUDIO),
         ("audio|text", DataType.AUDIO),
     ],

@@ -70,7 +70,7 @@ def test_extra_is_taken_as_it_was_given() -> None:
 
 
 def test_types_know_their_number_and_their_name() -> None:
-    assert [item.code for item in DataType] == list(range(1, 9))
+    assert [item.code for item in DataType] == list(range(1, 10))
     assert DataType("audio") is DataType.AUDIO
     assert f"{DataType.AUDIO}" == "audio"
     assert str(DataType.AUDIO) == "audio"

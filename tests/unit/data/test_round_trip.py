@@ -118,6 +118,7 @@ def test_every_type_keeps_its_kind() -> None:
         RuntimeData.binary(b"\0\1"),
         RuntimeData.file("/a/b"),
         RuntimeData.control("reset", hard=True),
+        RuntimeData.arrays({"boxes": np.zeros((3, 4), np.float32), "scores": [0.5, 0.25, 0.125]}),
     ]
     assert [message.type for message in messages] == list(DataType)
     for sent in messages:
