@@ -197,6 +197,7 @@ def operator_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
         "sum by (method) (rate(ringline_operator_api_requests_total[$__rate_interval]))",
         "{{method}}",
     )
+    unwritten = Query("sum(rate(ringline_operator_events_dropped_total[$__rate_interval]))", "dropped Events")
     looks = Query("sum(rate(ringline_operator_reconcile_seconds_count[$__rate_interval]))", "looks")
     depth = Query("max(ringline_operator_queue_depth and on (instance) ringline_operator_leader == 1)", "waiting")
     built = built.with_row(dashboard.Row("Operator"))
@@ -205,9 +206,14 @@ def operator_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "One look at a pipeline",
             "s",
             quantiles("ringline_operator_reconcile_seconds", ""),
-            "Observe, decide, act.",
+            "Observe and decide; what is decided is carried out behind it.",
         ),
-        graph("Requests", "reqps", [asked], "To the API server, by method; the watches are not counted."),
+        graph(
+            "Requests",
+            "reqps",
+            [asked, unwritten],
+            "To the API server, by method; the watches are not counted. Dropped: Events that were too many.",
+        ),
         graph("Looks", "ops", [looks], "Idle sessions cause none but the periodic ones."),
         graph("Queue", "short", [depth], "Pipelines that wait for the leader."),
     ):
