@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import uuid
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ringline import load_audio_file
+from ringline.agents.values import pack, unpack
 from ringline.graph.manifest import read_manifest
 from ringline.graph.validate import validate
 from tests.helpers.tree import ROOT, name_of
@@ -120,3 +126,51 @@ def test_the_client_of_the_quick_start_answers(tmp_path: Path) -> None:
     printed = run(folder / "client.py", str(UTTERANCE), str(answer), folder=folder)
     assert missing(folder, printed.replace(str(answer), "answer.wav")) == set()
     assert load_audio_file(answer).as_numpy().size > 10_000
+
+
+def world(folder: Path, *arguments: str) -> str:
+    return run(EXAMPLES / "agents" / "run.py", "--plain", "--workers", "2", *arguments, folder=folder)
+
+
+def test_a_world_of_agents_goes_on_when_a_worker_is_killed(tmp_path: Path) -> None:
+    printed = world(tmp_path, "--agents", "12", "--ticks", "12", "--kill-after", "5")
+    assert missing(EXAMPLES / "agents", printed) == set()
+    assert "workers restarted: 1; agents that went on from their last state: 6" in printed
+    assert "agents that began anew: 0; the youngest is 12 steps old" in printed
+    assert "workers killed: 1; history: 144 rows of 12 ticks" in printed
+    with closing(sqlite3.connect(tmp_path / "world.db")) as database:
+        ticks = database.execute(
+            "select agent, group_concat(tick) from (select * from step order by tick) group by agent"
+        )
+        assert {row[1] for row in ticks} == {",".join(map(str, range(1, 13)))}
+
+
+def test_foragers_find_the_rich_patch_and_stay_there() -> None:
+    forager = _forager()
+    random = np.random.default_rng(3)
+    stood, rich = [], 10
+    for _ in range(120):
+        food = random.random() < (0.8 if forager.place == rich else 0.1)
+        said = forager.step({"food": int(food)})
+        stood.append(said["place"] == rich)
+        assert said["free_energy"] >= 0
+        assert forager.belief.sum() == pytest.approx(1)
+    assert np.mean(stood[-40:]) > 0.6 > 0.3 > np.mean(stood[:5])
+    assert int(np.argmax(forager.belief)) == rich
+
+
+def test_a_restored_forager_does_what_the_old_one_would_have_done() -> None:
+    one, other = _forager(), _forager(seed=9)
+    for food in (0, 0, 1):
+        one.step({"food": food})
+    other.restore(unpack(pack(one.snapshot())))
+    assert [one.step({"food": 1}) for _ in range(5)] == [other.step({"food": 1}) for _ in range(5)]
+
+
+def _forager(seed: int = 0) -> Any:
+    spec = importlib.util.spec_from_file_location("forager", EXAMPLES / "agents" / "forager.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Forager("f", SimpleNamespace(put=lambda *_: None), seed=seed)
