@@ -18,7 +18,7 @@ from benchmarks import machine
 from benchmarks.compare import PEERS, SCHEMA, Pair, pairs
 from benchmarks.peers.pools import installed
 from benchmarks.rows import Bar, Row, not_installed
-from ringline.bench.study import AGENTS, KERNELS, Plan, held, ours, run
+from ringline.bench.study import AGENTS, DEATHS, KERNELS, Plan, held, ours, run
 
 EACH: Final = {
     "process each, fork": "benchmarks.peers.pools:ProcessEach:fork",
@@ -113,19 +113,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="per cell and round")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--no-memory", action="store_true", help="leave out memory and deaths")
+    parser.add_argument(
+        "--part", choices=("cells", "memory"), help="throughput and delay, or memory and deaths; without it, both"
+    )
     chosen = parser.parse_args(arguments)
     counts = tuple(chosen.agents or AGENTS)
-    memory = () if chosen.no_memory else counts
-    deaths: dict[str, Any] = {"deaths": ()} if chosen.no_memory else {}
+    memory = () if chosen.part == "cells" else counts
     plan = Plan(
         crowds(),
         counts,
-        tuple(chosen.kernel or KERNELS),
+        () if chosen.part == "memory" else tuple(chosen.kernel or KERNELS),
+        deaths=DEATHS if memory else (),
         memory=memory,
         seconds=chosen.seconds,
         rounds=chosen.rounds,
-        **deaths,
     )
     found = report(plan, memory)
     chosen.json.write_text(lined(found), encoding="utf-8")

@@ -14,12 +14,12 @@ PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "futures thread": ("benchmarks.peers.pools:FuturesThread", ""),
     "futures process": ("benchmarks.peers.pools:FuturesProcess", ""),
     "multiprocessing.Pool": ("benchmarks.peers.pools:MultiprocessingPool", ""),
-    "joblib loky": ("benchmarks.peers.pools:Loky", "joblib"),
+    "loky": ("benchmarks.peers.pools:Loky", "loky"),
 }
 """Peer → crowd, and the package that has to be installed for it."""
 SAME: Final[Mapping[str, tuple[str, ...]]] = {
     "thread": ("futures thread",),
-    "process": ("futures process", "multiprocessing.Pool", "joblib loky"),
+    "process": ("futures process", "multiprocessing.Pool", "loky"),
 }
 """Executor → the peers that offer the same: so many threads, or so many processes. Threads in processes nobody else has."""
 SAME_WITHIN: Final = 0.97

@@ -69,10 +69,10 @@ class FuturesProcess(FuturesCrowd):
 
 
 class Loky(FuturesCrowd):
-    """joblib's own executor of processes, which its `Parallel` runs on."""
+    """`loky`, the executor of processes on which joblib's `Parallel` runs."""
 
     def __init__(self) -> None:
-        from joblib.externals.loky import get_reusable_executor
+        from loky import get_reusable_executor
 
         super().__init__(lambda: get_reusable_executor(max_workers=CORES, timeout=600), "process")
 

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import agents
 from benchmarks.agents import lined, rows
 from benchmarks.compare import PEERS, SAME, find, merged, pairs
+from ringline.bench.study import AGENTS, DEATHS, KERNELS
 
 
 def cell(executor: str, rates: tuple[float, float, float], **others: Any) -> dict[str, Any]:
@@ -153,44 +154,46 @@ def test_a_report_is_written_with_a_line_for_each_row() -> None:
 
 
 def test_a_peer_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agents, "installed", lambda package: package != "joblib")
-    assert "joblib loky" not in agents.crowds()
+    monkeypatch.setattr(agents, "installed", lambda package: package != "loky")
+    assert "loky" not in agents.crowds()
     assert {"thread", "hybrid", "multiprocessing.Pool"} <= set(agents.crowds())
     assert [(row.name, row.skipped) for row in agents.absent()] == [
-        ("joblib loky", "not installed; pip install joblib")
+        ("loky", "not installed; pip install loky")
     ]
 
 
-def test_all_figures_go_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would have been measured: a plan, and numbers of agents with a process each."""
+    seen: list[Any] = []
 
     def measured(plan: Any, each: Any) -> dict[str, Any]:
-        asked.extend([plan, each])
+        seen.extend([plan, each])
         return report()
 
     monkeypatch.setattr(agents, "report", measured)
+    return seen
+
+
+def test_all_figures_go_to_a_file(tmp_path: Path, asked: list[Any]) -> None:
     file = tmp_path / "figures.json"
-    words = [
-        "--json",
-        str(file),
-        "--kernel",
-        "numpy",
-        "--agents",
-        "10",
-        "--rounds",
-        "2",
-        "--seconds",
-        "0.1",
-        "--no-memory",
-    ]
-    assert agents.main(words) == 0
+    assert agents.main(["--json", str(file)]) == 0
     plan, each = asked
-    assert (plan.kernels, plan.agents, plan.rounds, plan.deaths, plan.memory, each) == (
-        ("numpy",),
-        (10,),
-        2,
-        (),
-        (),
-        (),
-    )
+    assert (plan.kernels, plan.agents, plan.memory) == (KERNELS, AGENTS, AGENTS)
+    assert (plan.deaths, each) == (DEATHS, AGENTS)
     assert json.loads(file.read_text(encoding="utf-8")) == report()
+
+
+def test_cells_can_be_measured_alone(tmp_path: Path, asked: list[Any]) -> None:
+    words = ["--part", "cells", "--kernel", "numpy", "--agents", "10", "--rounds", "2", "--seconds", "0.1"]
+    assert agents.main(["--json", str(tmp_path / "f"), *words]) == 0
+    plan, each = asked
+    assert (plan.kernels, plan.agents, plan.rounds, plan.seconds) == (("numpy",), (10,), 2, 0.1)
+    assert (plan.deaths, plan.memory, each) == ((), (), ())
+
+
+def test_memory_and_deaths_can_be_measured_alone(tmp_path: Path, asked: list[Any]) -> None:
+    assert agents.main(["--json", str(tmp_path / "f"), "--part", "memory", "--agents", "10"]) == 0
+    plan, each = asked
+    assert list(plan.blocks()) == []
+    assert (plan.deaths, plan.memory, each) == (DEATHS, (10,), (10,))
