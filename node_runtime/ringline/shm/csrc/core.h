@@ -61,6 +61,9 @@ static inline uint64_t rl_heap_offset(const rl_heap *heap, uint32_t block) {
     return heap->extents[heap->extent_of[block - heap->first]].offset;
 }
 
+/* ---- copy.c: whole when it returns, and ordered before every later store ---- */
+void rl_copy_bytes(uint8_t *to, const uint8_t *from, uint64_t bytes);
+
 /* ---- this process in the arena ---- */
 typedef struct {
     rl_map *map;

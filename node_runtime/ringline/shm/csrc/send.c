@@ -16,7 +16,7 @@ void rl_copy(ArenaObject *arena, uint8_t *to, const uint8_t *from, uint64_t byte
     }
     rl_pin(arena);
     Py_BEGIN_ALLOW_THREADS
-    memcpy(to, from, bytes);
+    rl_copy_bytes(to, from, bytes);
     Py_END_ALLOW_THREADS
     rl_unpin(arena);
 }
