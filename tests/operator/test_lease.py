@@ -146,3 +146,11 @@ async def test_the_background_task_outlives_a_failing_api_server() -> None:
     await asyncio.wait_for(lease.taken.wait(), 30)
     await lease.stop()
     assert pair.holder == ""
+
+
+async def test_a_lease_that_nobody_ever_held_is_taken_at_once() -> None:
+    room = Room()
+    meta = {"name": "ringline-operator", "namespace": "ringline-system"}
+    await room.api.create("Lease", "ringline-system", {"kind": "Lease", "metadata": meta})
+    assert await room.operator("a").renew()
+    assert room.holder() == "a"

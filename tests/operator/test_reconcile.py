@@ -1,0 +1,242 @@
+"""The loop around the decisions: what fails is tried later and holds nothing else up; what is under way is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ringline_operator import reconcile
+from ringline_operator.actions import ClaimPod
+from ringline_operator.decide import World, decide
+from ringline_operator.kube import ApiError
+from ringline_operator.lease import Lease
+from ringline_operator.observe import Cache, WorkQueue
+from tests.operator.fake_api import FakeApi
+from tests.operator.pictures import START
+from tests.operator.test_claims_and_pods import running
+from tests.operator.test_convergence import KEY, Process, claim, make_ready, pipeline, unclaimed
+
+
+class Leading:
+    """A lease that is never lost, for the loop's own tasks."""
+
+    held = True
+
+    def __init__(self) -> None:
+        self.taken = asyncio.Event()
+        self.taken.set()
+
+
+class Picky(FakeApi):
+    """Refuses the statuses of one session as wrong."""
+
+    refused = ""
+    tries = 0
+
+    async def patch(self, kind: str, namespace: str, name: str, body: Any, *, sub: str = "") -> dict[str, Any]:
+        if name == self.refused:
+            self.tries += 1
+            raise ApiError(422, "Invalid", "no such status")
+        return await super().patch(kind, namespace, name, body, sub=sub)
+
+
+async def until(found: Any) -> None:
+    async with asyncio.timeout(60):
+        while not found():
+            await asyncio.sleep(0.005)
+
+
+def watched(process: Process) -> None:
+    """Hand over what a watch would have told since the last time."""
+    for kind, event, body in process.api.history:
+        if kind in ("MediaPipeline", "MediaSession", "Pod"):
+            process.cache.note(kind, event, body)
+
+
+async def test_the_loop_makes_what_is_asked_for_and_comes_to_rest() -> None:
+    api = FakeApi()
+    process = Process(api, cast("Lease", Leading()))
+    process.loop.start()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=20))
+
+    def all_run() -> bool:
+        make_ready(api)
+        watched(process)
+        return [item.get("status", {}).get("phase") for item in api.of("MediaSession")] == ["Running"] * 20
+
+    await until(all_run)
+    await until(lambda: not process.loop.hands.under_way(KEY) and not len(process.queue))
+    calls = api.calls
+    process.queue.add(KEY)
+    await until(lambda: not len(process.queue))
+    await process.loop.hands.idle()
+    await process.loop.stop()
+    assert api.calls <= calls + 1, "at rest it asks for nothing but the pipeline's last status"
+
+
+async def test_a_session_that_cannot_be_written_does_not_hold_up_the_others() -> None:
+    api = Picky()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=0))
+    for name in ("bad", "good"):
+        api.put_object("MediaSession", "default", claim(name))
+    api.refused = "bad"
+    process = Process(api)
+    for _ in range(6):
+        process.relist()
+        await process.look()
+        make_ready(api)
+    phases = {item["metadata"]["name"]: item.get("status", {}).get("phase") for item in api.of("MediaSession")}
+    assert phases == {"bad": None, "good": "Running"}
+    assert api.tries > 0
+
+
+async def test_failures_that_come_together_count_as_one_and_the_pause_doubles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    process = Process(FakeApi())
+    pauses: list[float] = []
+    monkeypatch.setattr(process.queue, "add_after", lambda _, pause: pauses.append(pause))
+    error = ApiError(503, "ServiceUnavailable", "down")
+    for _ in range(8):
+        for _ in range(3):
+            process.loop._later(KEY, reconcile.API, error)
+        clock[0] += 31
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+async def test_an_api_server_that_names_a_pause_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(FakeApi())
+    pauses: list[float] = []
+    monkeypatch.setattr(process.queue, "add_after", lambda _, pause: pauses.append(pause))
+    process.loop._later(KEY, reconcile.API, ApiError(429, "TooManyRequests", "slow down", retry_after=7))
+    assert pauses == [7]
+
+
+async def test_the_pipelines_status_is_written_at_most_twice_a_second() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=1))
+    process = Process(api)
+    process.loop._summary_pause = 3600.0
+    await process.settle()
+    written = [body for kind, _, body in api.history if kind == "MediaPipeline" and "status" in body]
+    assert len(written) == 1
+    process.relist()
+    assert process.loop.look(KEY).requeue_after is not None, "it is written when its time comes"
+    await process.loop.hands.idle()
+    process.queue.close()
+
+
+async def test_a_look_at_nothing_forgets_nothing_and_asks_for_nothing() -> None:
+    process = Process(FakeApi())
+    await process.look()
+    assert process.api.calls == 0
+
+
+async def test_after_a_look_a_pipeline_rests() -> None:
+    queue = WorkQueue()
+    queue.add(KEY)
+    queue.done(await queue.take(), rest=0.01)
+    queue.add(KEY)
+    assert len(queue) == 0, "it rests"
+    assert await asyncio.wait_for(queue.take(), 60) == KEY
+    queue.close()
+
+
+async def test_a_queue_that_is_closed_wakes_nobody() -> None:
+    queue = WorkQueue()
+    queue.add(KEY)
+    queue.done(await queue.take(), rest=0.01)
+    queue.add(KEY)
+    queue.close()
+    await asyncio.sleep(0.03)
+    assert len(queue) == 0
+
+
+def test_a_claim_that_is_being_served_is_left_alone_and_its_pod_given_to_nobody_else() -> None:
+    cluster = running(2)
+    first, second = cluster.claim("one"), cluster.claim("two")
+    taken = {
+        action.session: action for action in decide(cluster.world(), START).actions if isinstance(action, ClaimPod)
+    }
+    promised = taken[first.name].pod
+    world = World(
+        cluster.pipeline,
+        tuple(cluster.sessions.values()),
+        tuple(cluster.pods.values()),
+        under_way={first.name: promised},
+    )
+    again = [action for action in decide(world, START).actions if isinstance(action, ClaimPod)]
+    assert [action.session for action in again] == [second.name]
+    assert again[0].pod != promised
+
+
+def test_the_replica_of_a_promised_pod_is_replaced_at_once_and_not_deleted_twice() -> None:
+    cluster = running(2)
+    claimed = cluster.claim("one")
+    name = next(iter(cluster.pods))
+    world = World(
+        cluster.pipeline, tuple(cluster.sessions.values()), tuple(cluster.pods.values()), under_way={claimed.name: name}
+    )
+    actions = decide(world, START).actions
+    assert [type(action).__name__ for action in actions] == ["CreateSession"]
+
+
+async def test_news_of_a_session_under_way_are_judged_once_it_is_free() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=1))
+    process = Process(api)
+    await process.settle()
+    (name,) = (item["metadata"]["name"] for item in api.of("MediaSession"))
+    api.remove("Pod", "default", unclaimed(api)[0])
+    process.loop.hands._busy[KEY] = {name: ""}
+    process.relist()
+    await process.look()
+    assert not api.of("Pod"), "somebody is at it"
+    process.loop.hands._busy.clear()
+    await process.look()
+    await process.settle()
+    assert len(api.of("Pod")) == 1
+
+
+async def test_what_we_deleted_needs_no_second_request() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=2))
+    process = Process(api)
+    await process.settle()
+    (known,) = api.of("MediaPipeline")
+    meta = {**known["metadata"], "generation": 2}
+    api._store("MediaPipeline", "default", {**known, "metadata": meta, "spec": pipeline(replicas=0)["spec"]})
+    process.relist()
+    for _ in range(3):
+        await process.look()
+    deleted = [event for kind, event, _ in api.history if (kind, event) == ("MediaSession", "DELETED")]
+    assert len(deleted) == 2
+    gone = {view.deleting for view in process.cache.groups[KEY].sessions.values()}
+    assert gone == {True}, "their end was noted before any watch told it"
+
+
+def test_the_pods_of_each_session_are_kept_as_they_come_and_go() -> None:
+    api = FakeApi()
+    session = api.put_object("MediaSession", "default", claim("call"))
+    cache = Cache(WorkQueue())
+    owner = {"kind": "MediaSession", "name": "call", "uid": session["metadata"]["uid"]}
+    for attempt in (0, 1):
+        meta = {
+            "name": f"call-{attempt}", "labels": {"ringline.dev/pipeline": "voice"}, "ownerReferences": [owner],
+            "annotations": {"ringline.dev/attempt": str(attempt)},
+        }  # fmt: skip
+        api.put_object("Pod", "default", {"metadata": meta, "spec": {}})
+    for kind, event, body in api.history:
+        cache.note(kind, event, body)
+    owned = cache.groups[KEY].owned[session["metadata"]["uid"]]
+    assert [pod.name for pod in owned] == ["call-1", "call-0"], "the newest attempt first"
+    for name in ("call-1", "call-0"):
+        api.remove("Pod", "default", name)
+    for kind, event, body in api.history:
+        cache.note(kind, event, body)
+    assert not cache.groups[KEY].owned
