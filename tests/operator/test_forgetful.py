@@ -46,7 +46,8 @@ async def test_the_operator_gives_both_to_kopf() -> None:
     from ringline_operator import app
 
     settings = kopf.OperatorSettings()
-    await app.begin(settings)
+    begin: Any = app.begin
+    await begin(settings)
     assert isinstance(settings.persistence.diffbase_storage, NoDifferences)
     assert isinstance(settings.persistence.progress_storage, NoProgress)
     assert not settings.posting.enabled, "our Events are written by our own hand"
