@@ -17,7 +17,7 @@ class Untouchable(dict[str, Any]):
         raise AssertionError("the object was copied")
 
 
-BODY = Untouchable(metadata=Untouchable(name="call"), spec=Untouchable(large="x" * 100))
+BODY: Any = Untouchable(metadata=Untouchable(name="call"), spec=Untouchable(large="x" * 100))
 
 
 def test_no_picture_is_taken_of_an_object() -> None:
