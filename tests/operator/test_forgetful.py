@@ -21,7 +21,7 @@ BODY: Any = Untouchable(metadata=Untouchable(name="call"), spec=Untouchable(larg
 
 
 def test_no_picture_is_taken_of_an_object() -> None:
-    storage = NoDifferences()
+    storage: Any = NoDifferences()
     assert storage.build(body=kopf.Body(BODY), extra_fields=None) == {}
     assert storage.fetch(body=kopf.Body(BODY)) is None
 
@@ -29,7 +29,7 @@ def test_no_picture_is_taken_of_an_object() -> None:
 def test_what_kopf_would_note_goes_nowhere() -> None:
     patch = kopf.Patch()
     NoDifferences().store(body=kopf.Body(BODY), patch=patch, essence=BODY)
-    progress = NoProgress()
+    progress: Any = NoProgress()
     for method in (progress.store, progress.purge, progress.touch):
         method(body=kopf.Body(BODY), patch=patch, key="handler")
     assert progress.fetch(key="handler", body=kopf.Body(BODY)) is None
