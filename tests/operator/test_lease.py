@@ -149,8 +149,8 @@ async def test_the_background_task_outlives_a_failing_api_server() -> None:
 
 
 async def test_a_lease_that_nobody_ever_held_is_taken_at_once() -> None:
-    room = Room()
-    meta = {"name": "ringline-operator", "namespace": "ringline-system"}
-    await room.api.create("Lease", "ringline-system", {"kind": "Lease", "metadata": meta})
-    assert await room.operator("a").renew()
-    assert room.holder() == "a"
+    pair = Pair()
+    body = {"kind": "Lease", "metadata": {"name": "ringline-operator"}}
+    await cast("Kube", pair.api).create("Lease", "ringline-system", body)
+    assert await pair.first.renew()
+    assert pair.holder == "first"
