@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ringline.control.messages import MessageType
 from ringline.data import RuntimeData
 from ringline.node.base import SourceNode
-from ringline.node.bell import Bell, RingSelector
+from ringline.node.bell import Bell, NodeLoop
 from ringline.node.commands import Commands, Terminated
 from ringline.node.cycle import Cycle
 from ringline.node.drive import Driver, parameters_of
@@ -34,8 +34,7 @@ class AsyncDriver(Driver):
 
     def __init__(self, commands: Commands, *rest: Any) -> None:
         super().__init__(commands, *rest)
-        self._selector = RingSelector()
-        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._loop = NodeLoop()
         self._main: asyncio.Task[Any] | None = None
         self._bell: Bell | None = None
         self._open = asyncio.Event()
@@ -44,7 +43,7 @@ class AsyncDriver(Driver):
 
     def connect(self, arena: Arena, inbox: Inbox, outbox: Outbox, cycle: Cycle | None = None) -> None:
         super().connect(arena, inbox, outbox, cycle)
-        self._bell = Bell(self._loop, self._selector, arena)
+        self._bell = Bell(self._loop, arena)
 
     def call(self, result: Any) -> Any:
         if not inspect.isawaitable(result):
@@ -151,7 +150,7 @@ class AsyncDriver(Driver):
             else:
                 self._idle()
                 inbox.want(True)
-                await bell.wait(self._look_again_s)
+                await bell.rest(self._look_again_s)
 
     async def _tell_ends(self) -> None:
         news = self._inbox.news
@@ -208,6 +207,11 @@ class AsyncDriver(Driver):
         self._check_shutdown()
 
     async def _send(self, result: Any, like: RuntimeData | None) -> None:
+        if type(result) is RuntimeData:  # nearly always; the general way takes two generators
+            alone = self._sending().attempt(None, result)
+            if alone is not None and alone.send() is None:
+                await self._until_sent(alone)
+            return
         for attempt in self._sending().attempts(result, like):
             if attempt.send() is None:
                 await self._until_sent(attempt)

@@ -107,9 +107,14 @@ class Outbox:
     def attempts(self, result: Any, like: RuntimeData | None) -> Iterator[Attempt]:
         """Give, for each message in a result, a function that tries to send it."""
         for port, data in messages(result, like):
-            writer = self._writer(port)
-            if writer is not None:
-                yield Attempt(self._sender(writer, data), writer)
+            attempt = self.attempt(port, data)
+            if attempt is not None:
+                yield attempt
+
+    def attempt(self, port: str | None, data: RuntimeData) -> Attempt | None:
+        """Give a function that tries to send a message; None if its port is not connected."""
+        writer = self._writer(port)
+        return None if writer is None else Attempt(self._sender(writer, data), writer)
 
     def loan(self, shape: int | tuple[int, ...], dtype: Any, port: str | None) -> np.ndarray[Any, Any]:
         """Give a writable array in a block of this node's heap."""
