@@ -67,7 +67,7 @@ class BareClient:
 
     async def _make(self, name: str) -> None:
         async with self._hands:
-            made = self._sessions[name] = await self._kube.create("MediaSession", BARE, session(name, "bare"))
+            made = self._sessions[name] = await self._kube.create("MediaSession", BARE, session(name, "bare", BARE))
             who = PodIdentity(name, made["metadata"]["uid"], 0)
             await self._kube.create("Pod", BARE, {**self._mould.pod(who)})
 
@@ -85,7 +85,7 @@ class BareClient:
             self._written[pod.session] = time.monotonic()
 
     async def _claim(self, name: str, pod: PodView) -> float:
-        made = await self._kube.create("MediaSession", BARE, session(name, "bare"))
+        made = await self._kube.create("MediaSession", BARE, session(name, "bare", BARE))
         begun = time.monotonic()
         labels = {LABEL_CLAIMED: "true", LABEL_SESSION: name}
         owner = {"apiVersion": API_VERSION, "kind": "MediaSession", "name": name, "uid": made["metadata"]["uid"]}

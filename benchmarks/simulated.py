@@ -71,11 +71,11 @@ def pipeline(name: str, replicas: int) -> dict[str, Any]:
     return {**body, "spec": {**SPEC, "replicas": replicas}}
 
 
-def session(name: str, of: str) -> dict[str, Any]:
+def session(name: str, of: str, namespace: str = NAMESPACE) -> dict[str, Any]:
     """A user's session: a claim."""
     meta = {
         "name": name,
-        "namespace": NAMESPACE,
+        "namespace": namespace,
         "labels": {"ringline.dev/pipeline": of, "ringline.dev/claimed": "true"},
     }
     spec = {"pipelineRef": {"name": of}, "parameters": {"greeting": "Hello"}}

@@ -99,6 +99,7 @@ def operator_families() -> list[Family]:
     cache.groups["default", "voice"] = Group(pipeline, sessions={session.name: session})
     metrics = OperatorMetrics(cache, WorkQueue())
     metrics.reconciled(0.1)
+    metrics.acted(0.1, urgent=True)
     metrics.became_ready(session, {"readyTime": "now"}, 1.0)
     return [_family(metric) for metric in metrics.registry.collect()]
 

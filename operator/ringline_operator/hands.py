@@ -7,9 +7,10 @@ alone; nothing waits for a whole look to be done. What finds no room is decided 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ringline_operator.actions import Action, ClaimPod, subject
@@ -21,12 +22,13 @@ PORTION: Final = 96
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Actions about one session; `urgent` when a user waits for it."""
+    """Actions about one session, decided at `given` (monotonic seconds); `urgent` when a user waits for it."""
 
     key: Key
     subject: str
     actions: tuple[Action, ...]
     urgent: bool
+    given: float = field(default_factory=time.monotonic)
 
     @property
     def promised(self) -> str:

@@ -14,6 +14,8 @@ from ringline_operator.views import SessionView
 
 READY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 """From a claim that takes a warm pod to an image that must be pulled; the API server's times have whole seconds."""
+ACT_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+"""From one request to an idle API server to a burst that a slow one works off."""
 METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE")
 PHASES = ("Pending", "Starting", "Running", "Stopping", "Succeeded", "Failed")
 
@@ -26,7 +28,16 @@ class OperatorMetrics:
         self._queue = queue
         self.registry = CollectorRegistry()
         self._duration = Histogram(
-            "ringline_operator_reconcile_seconds", "Duration of one look at a pipeline.", registry=self.registry
+            "ringline_operator_reconcile_seconds",
+            "Duration of one look at a pipeline, which asks nobody.",
+            registry=self.registry,
+        )
+        self._acts = Histogram(
+            "ringline_operator_act_seconds",
+            "From a decision about a session to its being carried out by the API server, the wait for a turn included.",
+            ["urgent"],
+            buckets=ACT_BUCKETS_S,
+            registry=self.registry,
         )
         self._ready = Histogram(
             "ringline_operator_session_ready_seconds",
@@ -59,6 +70,10 @@ class OperatorMetrics:
     def reconciled(self, seconds: float) -> None:
         """Note one look."""
         self._duration.observe(seconds)
+
+    def acted(self, seconds: float, *, urgent: bool) -> None:
+        """Note that a decision was carried out. `urgent`: a user waited for it."""
+        self._acts.labels(str(urgent).lower()).observe(seconds)
 
     def became_ready(self, session: SessionView, status: Mapping[str, Any], now: float) -> None:
         """Note that this status was written, if it declares the session ready for the first time, not after a restart."""

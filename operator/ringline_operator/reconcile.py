@@ -116,6 +116,7 @@ class Reconciler:
         """Take in how a chain of actions ended."""
         match error:
             case None:
+                self._metrics.acted(time.monotonic() - chain.given, urgent=chain.urgent)
                 self._failures.pop((chain.key, chain.subject), None)
                 self._failures.pop((chain.key, API), None)
                 if chain.key in self._unjudged or self.hands.has_room(chain.key):

@@ -93,6 +93,21 @@ def test_nothing_else_is_timed(before: SessionView, status: dict[str, Any]) -> N
     assert ready_after(before, status) == {"true": None, "false": None}
 
 
+@pytest.mark.parametrize("urgent", [True, False])
+def test_what_a_call_waits_for_is_timed_apart_from_the_rest(urgent: bool) -> None:
+    metrics = metrics_of(Group())
+    metrics.acted(0.25, urgent=urgent)
+    label = str(urgent).lower()
+    assert value(metrics, "ringline_operator_act_seconds_sum", urgent=label) == 0.25
+    assert value(metrics, "ringline_operator_act_seconds_count", urgent=str(not urgent).lower()) is None
+
+
+def test_events_that_nobody_will_read_are_counted() -> None:
+    metrics = metrics_of(Group())
+    metrics.unwritten = lambda: 3
+    assert value(metrics, "ringline_operator_events_dropped_total") == 3
+
+
 def test_a_scrape_is_answered_until_the_operator_ends() -> None:
     metrics = metrics_of(Group(view()))
     metrics.reconciled(0.02)

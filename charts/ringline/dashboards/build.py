@@ -203,6 +203,12 @@ def operator_rows(built: dashboard.Dashboard) -> dashboard.Dashboard:
     built = built.with_row(dashboard.Row("Operator"))
     for panel in (
         graph(
+            "Decision to deed",
+            "s",
+            quantiles("ringline_operator_act_seconds", "", "urgent"),
+            "urgent=true: what a call waits for; others wait in a burst.",
+        ),
+        graph(
             "One look at a pipeline",
             "s",
             quantiles("ringline_operator_reconcile_seconds", ""),
