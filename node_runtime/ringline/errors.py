@@ -200,7 +200,7 @@ class MessageTooLargeError(ShmError, ValueError):
 
 
 class LeaseQuotaError(ShmError):
-    """A reader holds capacity + 16 messages of one channel; release some before the next receive."""
+    """A reader holds capacity + 16 messages of one channel: release() those that are done with, copy() those that are kept."""
 
 
 class RingCorruptError(ShmError):

@@ -116,7 +116,9 @@ static PyObject *over_quota(ReaderObject *reader) {
     uint64_t head = rl_load(&channel->words->head);
     if ((uint32_t)head == rl_oldest(atomic_load_explicit(&channel->words->tail, ACQ)))
         Py_RETURN_NONE;
-    return PyErr_Format(rl_exceptions.quota, "the reader of channel '%s' holds %u messages (capacity %u + %u); release some before the next one",
+    return PyErr_Format(rl_exceptions.quota,
+                        "the reader of channel '%s' holds %u messages (capacity %u + %u) and may not take another; "
+                        "release() those that are done with, copy() those that are kept",
                         channel->name, reader->reader.held, channel->capacity, HELD_BEYOND_CAPACITY);
 }
 
