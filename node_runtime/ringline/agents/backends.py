@@ -21,7 +21,8 @@ from ringline.agents.roster import Limits
 from ringline.agents.state import SharedState
 from ringline.agents.steps import Step
 from ringline.agents.values import pack
-from ringline.agents.worker import LEDGER_FILE, STATE_FILE
+from ringline.agents.worker import HEADROOM, LEDGER_FILE, STATE_FILE
+from ringline.errors import MessageTooLargeError
 
 log = logging.getLogger("ringline.agents")
 
@@ -73,12 +74,18 @@ class Remote:
             raise
 
     def carry(self, observation: Any) -> Any:
-        """Pack an observation. Raises `DataError` for one that can't be sent."""
-        return pack(observation)
+        """Pack an observation. Raises `DataError` for one that can't be sent, `MessageTooLargeError` for one that is too large."""
+        packed = pack(observation)
+        largest = self._plan.runtime.max_message_size - HEADROOM
+        if len(packed) > largest:
+            raise MessageTooLargeError(
+                f"a value of {len(packed)} bytes can't be sent: at most {largest}; raise max_message_size of the pool"
+            )
+        return packed
 
     def add(self, made: Step, target: str, arguments: dict[str, Any]) -> None:
         """Have an agent made."""
-        pack(arguments)
+        self.carry(arguments)
         self._fleet.add(made, target, arguments)
 
     def drop(self, agent_id: str) -> None:

@@ -131,7 +131,8 @@ class Fleet:
             worker = min(usable, key=lambda each: len(each.agents))
             agent = Agent(next(self._numbers), made.agent_id, target, arguments, worker, made)
             self.agents[made.agent_id] = worker.agents[made.agent_id] = agent
-            worker.orders.append(agent.introduction())
+            worker.introduce(agent)
+            self._watch()
             self._look()
 
     def drop(self, agent_id: str) -> None:
@@ -152,6 +153,9 @@ class Fleet:
             agent = self.agents.get(step.agent_id)
             if self._failure is not None or agent is None:
                 self._refuse(step, self._failure or _unknown(step))
+                return
+            if agent.broken:
+                self._refuse(step, AgentCrashed(step.agent_id, agent.broken))
                 return
             step.recall = self._recall
             worker = agent.worker
@@ -221,7 +225,7 @@ class Fleet:
         while worker.ready and len(worker.flying) < ahead and size < largest:
             _, step = heapq.heappop(worker.ready)
             agent = self.agents.get(step.agent_id)
-            if step.done() or agent is None or step.expired:
+            if step.done() or agent is None or agent.broken or step.expired:
                 self._not_sent(step, agent)
             elif agent.flying >= agent.window:
                 heapq.heappush(agent.waiting, (step.rank, step))
@@ -242,8 +246,11 @@ class Fleet:
         return []
 
     def _not_sent(self, step: Step, agent: Agent | None) -> None:
-        late = StepExpired(step.agent_id, "the step's deadline passed before it began")
-        self._refuse(step, late if agent is not None else _removed(step))
+        if agent is not None and agent.broken:
+            self._refuse(step, AgentCrashed(step.agent_id, agent.broken))
+        else:
+            late = StepExpired(step.agent_id, "the step's deadline passed before it began")
+            self._refuse(step, late if agent is not None else _removed(step))
 
     def _renew(self, worker: Worker) -> None:
         """Replace a worker that has done its share, between two steps."""
@@ -299,6 +306,7 @@ class Fleet:
         agent = self.agents.get(agent_id)
         if agent is None or agent.worker is not worker:
             return
+        worker.making.discard(agent.made.number)
         agent.window = 1 if made["keeps"] else WINDOW
         if agent.lived:
             self.restored += made["restored"]
@@ -308,9 +316,10 @@ class Fleet:
         agent.lived = True
         self._answer(agent.made, None)
 
-    def _refused(self, _: Worker, agent_id: str, error: str, trace: str) -> None:
+    def _refused(self, worker: Worker, agent_id: str, error: str, trace: str) -> None:
         agent = self.agents.get(agent_id)
         if agent is not None:
+            worker.making.discard(agent.made.number)
             self._refuse(agent.made, AgentError(agent_id, error, trace))
 
     # -- the end of a worker, in the loop --------------------------------------------------------------------------
@@ -320,7 +329,11 @@ class Fleet:
         with self._turn():
             worker = self._by_name[name]
             worker.epoch, worker.up, worker.recycling, worker.tasks = epoch, True, False, 0
-            worker.orders = [agent.introduction() for agent in worker.agents.values()]
+            worker.orders.clear()
+            worker.making.clear()
+            for agent in worker.agents.values():
+                worker.introduce(agent)
+            self._watch()
             self._pump(worker)
 
     def worker_ended(self, record: ExitRecord) -> None:
@@ -334,13 +347,26 @@ class Fleet:
             return
         self._session.hand_out()
         with self._turn():
-            running = {note.step for note in self._ledger.running(worker.index)} & worker.flying.keys()
+            noted = {note.step for note in self._ledger.running(worker.index)}
             self._ledger.clear(worker.index)
-            guilty = running if record.reason not in (RECYCLED, TIMED_OUT) else set()
+            blamed = record.reason not in (RECYCLED, TIMED_OUT)
+            guilty = noted & worker.flying.keys() if blamed else set()
+            if blamed and not guilty:
+                self._break(worker, noted, f"its worker ended when it was made: {record.reason}, {record.message}")
             for number in list(worker.flying):
                 self._put_back_or_blame(worker, number, guilty, record)
             if worker.lost:
                 self._move(worker)
+
+    def _break(self, worker: Worker, made: set[int], why: str) -> None:
+        """Never again make the agent that was in the making when it went wrong, so that the others can live on."""
+        for agent in worker.agents.values():
+            if agent.made.number in made and agent.made.number in worker.making:
+                agent.broken = why
+                log.error("agent %s can't be made: %s", agent.agent_id, why)
+                for step in (agent.made, *(step for _, step in agent.waiting)):
+                    self._refuse(step, AgentCrashed(agent.agent_id, why))
+                agent.waiting.clear()
 
     def _put_back_or_blame(self, worker: Worker, number: int, guilty: set[int], record: ExitRecord) -> None:
         step = worker.grounded(number)
@@ -380,7 +406,7 @@ class Fleet:
         for agent in worker.agents.values():
             agent.worker = min(others, key=lambda each: len(each.agents))
             agent.worker.agents[agent.agent_id] = agent
-            agent.worker.orders.append(agent.introduction())
+            agent.worker.introduce(agent)
         worker.agents = {}
         left = [*worker.suspects, *(step for _, step in worker.ready)]
         worker.suspects, worker.ready = [], []
@@ -395,7 +421,7 @@ class Fleet:
     # -- steps that run too long -----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        if not self._watching:
+        if not self._watching and self._failure is None:
             self._watching = True
             self._loop.call_soon_threadsafe(self._loop.call_later, _LOOK_S, self._look_at_clocks_in_loop)
 
@@ -405,17 +431,22 @@ class Fleet:
             self._watching = False
             for worker in self.workers:
                 limited = [step for step in worker.flying.values() if step.timeout is not None]
-                if limited:
+                if limited or worker.making:
                     self._watch()
-                if limited and worker.up:
-                    self._end_late(worker, limited)
+                    if worker.up:
+                        self._end_late(worker, limited)
 
     def _end_late(self, worker: Worker, limited: list[Step]) -> None:
         assert self._ledger is not None
         began = dict(self._ledger.running(worker.index))
+        now = time.monotonic_ns()
+        slow = {number for number in worker.making if now - began.get(number, 1 << 62) > self._limits.init_s * 1e9}
+        if slow:
+            self._break(worker, slow, f"its making took longer than init_timeout, {self._limits.init_s:g}s")
+            worker.up = False
         for step in limited:
             assert step.timeout is not None
-            if time.monotonic_ns() - began.get(step.number, 1 << 62) > step.timeout * 1e9:
+            if now - began.get(step.number, 1 << 62) > step.timeout * 1e9:
                 worker.land(step.number, self.agents)
                 worker.outcomes["timeout"] += 1
                 text = f"a step ran longer than its timeout of {step.timeout:g}s"

@@ -16,11 +16,13 @@ from typing import Final, NamedTuple
 from ringline.shm._core import load_word, store_word
 
 THREADS: Final = 64
-"""Notes per worker."""
+"""Notes per worker for steps."""
+MAKER: Final = THREADS
+"""The note after them: which agent is being made, by the number of its first step."""
 SLOTS: Final = 512
 """Cancel marks per worker: as many steps may be on their way to it."""
 _NOTE: Final = 16
-_NOTES: Final = THREADS * _NOTE
+_NOTES: Final = (THREADS + 1) * _NOTE
 _WORKER: Final = _NOTES + SLOTS * 8
 
 
@@ -56,13 +58,13 @@ class Ledger:
 
     def running(self, worker: int) -> list[Note]:
         """Give the notes of a worker, dead or alive."""
-        places = (worker * _WORKER + thread * _NOTE for thread in range(THREADS))
+        places = (worker * _WORKER + thread * _NOTE for thread in range(THREADS + 1))
         found = (Note(load_word(self._map, where), load_word(self._map, where + 8)) for where in places)
         return [note for note in found if note.step]
 
     def clear(self, worker: int) -> None:
         """Clear what a dead worker noted."""
-        for thread in range(THREADS):
+        for thread in range(THREADS + 1):
             self.end(worker, thread)
 
     def cancel(self, worker: int, slot: int, step: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import queue
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ import time
 from collections.abc import Awaitable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ringline.agents.gauges import PoolFacts, WorkerFacts
 from ringline.agents.roster import Worker
@@ -21,7 +22,12 @@ from ringline.agents.state import SharedState
 from ringline.agents.steps import Progress, Step
 from ringline.agents.values import copied
 from ringline.agents.worker import STATE_FILE
-from ringline.errors import AgentError, PoolClosedError, StepExpired
+from ringline.errors import AgentError, PoolClosedError, StepExpired, StepTimeout
+
+log = logging.getLogger("ringline.agents")
+
+_PATIENCE_S: Final = 5.0
+"""With steps in work when the pool is closed."""
 
 
 class Local:
@@ -55,9 +61,10 @@ class Local:
 
     def add(self, made: Step, target: str, arguments: dict[str, Any]) -> None:
         """Make an agent, now."""
+        values = copied(arguments)
         self._agents.add(made.agent_id)
         try:
-            self._stage.add(made.agent_id, target, copied(arguments), again=False)
+            self._stage.add(made.agent_id, target, values, again=False)
         except (Exception, SystemExit) as error:
             found = failed(error)
             made.fail(AgentError(made.agent_id, found.error, found.traceback))
@@ -101,9 +108,13 @@ class Local:
             left, self._ready = [step for line in self._lines.values() for _, step in line], []
         for step in left:
             step.fail(PoolClosedError("the pool was closed"))
+        end = time.monotonic() + _PATIENCE_S
         for thread in self._workers:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(max(0.0, end - time.monotonic()))
+        for step in list(self._steps.values()):
+            log.warning("agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id)
+            step.fail(PoolClosedError("the pool was closed"))
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -132,14 +143,28 @@ class Local:
             step.fail(AgentError(step.agent_id, "it was removed from the pool"))
             return
         self._steps[step.number] = step
+        clock = self._clock(step)
         began = time.perf_counter_ns()
         outcome = self._stage.step(step.number, step.agent_id, step.load)
         busy_us = (time.perf_counter_ns() - began) // 1000
         del self._steps[step.number]
+        if clock is not None:
+            clock.cancel()
+        if step.timeout is not None and busy_us > step.timeout * 1e6:
+            step.fail(_late(step))
         with self._lock:
             self._counts.outcomes[outcome.kind] += 1
             self._counts.observe(busy_us)
         settle(step, outcome)
+
+    def _clock(self, step: Step) -> threading.Timer | None:
+        """Have a step of a thread fail in time; its thread, which nothing can end, goes on."""
+        if step.timeout is None or not self._threads:
+            return None
+        clock = threading.Timer(step.timeout, lambda: step.fail(_late(step)))
+        clock.daemon = True
+        clock.start()
+        return clock
 
     def progressed(self, step: int, fraction: float, message: str) -> None:
         """Take note of how far a step is."""
@@ -167,6 +192,10 @@ class Local:
         thread.start()
         thread.join()
         return outcome.result()
+
+
+def _late(step: Step) -> StepTimeout:
+    return StepTimeout(step.agent_id, f"a step ran longer than its timeout of {step.timeout:g}s")
 
 
 def settle(step: Step, outcome: Outcome) -> None:

@@ -7,21 +7,24 @@ and does one step after the other.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from ringline.agents.auto import Choice, choose
 from ringline.agents.backends import Backend, Remote
 from ringline.agents.gauges import PoolFacts
+from ringline.agents.ledger import THREADS
 from ringline.agents.local import Local
 from ringline.agents.metrics import PoolCollector
 from ringline.agents.roster import Limits
 from ringline.agents.state import DEFAULT_BYTES, SharedState
 from ringline.agents.steps import Step
-from ringline.errors import DataError, PoolClosedError, PoolError, PoolFullError
+from ringline.errors import DataError, MessageTooLargeError, PoolClosedError, PoolError, PoolFullError
 from ringline.host.threads import in_thread
 from ringline.metrics.server import MetricsServer
 
@@ -29,6 +32,8 @@ Executor = Literal["inline", "thread", "process", "hybrid", "auto"]
 EXECUTORS: Final = ("inline", "thread", "process", "hybrid", "auto")
 IO_THREADS: Final = 20
 """Threads per worker of a hybrid pool, and of a thread pool: agents that wait for a database or a socket use no core."""
+MOST_WORKERS: Final = 31
+"""A session has 32 nodes at most, and one of them is the host."""
 _LONGEST_ID: Final = 150
 
 
@@ -40,6 +45,7 @@ class AgentPool:
     why in `choice`). `workers`: default one per core, at most 31. `max_tasks_per_worker`, `max_rss_mb`: a worker is renewed
     after so many steps, or when it holds so much memory (0 = never). `memory_limit_mb`: one that holds more is killed. `max_pending`: steps that
     may wait. `max_restarts`: how often a worker may die within ten minutes. `state_bytes`: room for shared state.
+    `init_timeout`: seconds that the making of an agent may take. `max_message_size`: bytes of the largest observation or result.
     `paths`: folders for imports of agents' modules. `metrics_port`: serve Prometheus metrics on 127.0.0.1 there (0: a free port,
     see `metrics_port`), with the label `pool` = `name`; `collector()` is for a registry of your own.
     """
@@ -55,6 +61,8 @@ class AgentPool:
         memory_limit_mb: int | None = None,
         max_pending: int = 100_000,
         max_restarts: int = 20,
+        init_timeout: float = 60.0,
+        max_message_size: int = 4 << 20,
         state_bytes: int = DEFAULT_BYTES,
         paths: Iterable[str] = (),
         name: str = "agents",
@@ -62,17 +70,28 @@ class AgentPool:
     ) -> None:
         if executor not in EXECUTORS:
             raise PoolError(f"executor '{executor}' is unknown; choose one of {', '.join(EXECUTORS)}")
-        cores = len(os.sched_getaffinity(0))
         self.executor = executor
-        self.workers = min(31, workers if workers is not None else cores)
-        if self.workers < 1 or not 1 <= threads <= 64:
-            raise PoolError("a pool needs 1 to 31 workers and 1 to 64 threads")
+        self.workers = min(MOST_WORKERS, len(os.sched_getaffinity(0))) if workers is None else workers
+        check_numbers(
+            workers=(self.workers, 1, MOST_WORKERS),
+            threads=(threads, 1, THREADS),
+            max_tasks_per_worker=(max_tasks_per_worker, 0, None),
+            max_rss_mb=(max_rss_mb, 0, None),
+            max_pending=(max_pending, 1, None),
+            max_restarts=(max_restarts, 0, None),
+            state_bytes=(state_bytes, 1, 1 << 30),
+            max_message_size=(max_message_size, 1 << 17, 64 << 20),
+            init_timeout=(init_timeout, 0, None),
+        )
         self.choice: Choice | None = None
         self.max_pending = max_pending
         self._threads = threads
-        self._limits = (max_tasks_per_worker, int(max_rss_mb * (1 << 20)))
+        self._limits = Limits(max_tasks_per_worker, int(max_rss_mb * (1 << 20)), 1, init_timeout)
         self._max_restarts, self._state_bytes, self._paths = max_restarts, state_bytes, tuple(map(str, paths))
-        self._options = {"memory_limit_mb": memory_limit_mb} if memory_limit_mb is not None else {}
+        self._options: dict[str, Any] = {"max_message_size": max_message_size}
+        if memory_limit_mb is not None:
+            check_numbers(memory_limit_mb=(memory_limit_mb, 1, None))
+            self._options["memory_limit_mb"] = memory_limit_mb
         self._backend: Backend | None = None
         self._agents: dict[str, tuple[str, dict[str, Any]]] = {}
         self._pending: set[Step] = set()
@@ -138,17 +157,24 @@ class AgentPool:
         Steps may be submitted at once. Raises `PoolError` for an id that exists; the future, `AgentError` if it can't be made.
         """
         self._check("open")
-        if not agent_id or len(agent_id.encode()) > _LONGEST_ID:
-            raise PoolError(f"an agent's id is a text of 1 to {_LONGEST_ID} bytes, not '{agent_id[:20]}'")
+        values = dict(arguments or {})
+        if not isinstance(agent_id, str) or not 1 <= len(agent_id.encode(errors="replace")) <= _LONGEST_ID:
+            raise PoolError(f"an agent's id is a text of 1 to {_LONGEST_ID} bytes, not {agent_id!r:.40}")
+        if not isinstance(target, str):
+            raise PoolError(f"agent '{agent_id}': name its class as a text module:Class, not {target!r:.40}")
         with self._lock:
             if agent_id in self._agents:
                 raise PoolError(f"the pool has an agent '{agent_id}' already; choose another id or remove that one")
-            self._agents[agent_id] = (target, dict(arguments or {}))
+            self._agents[agent_id] = (target, values)
         made = Step(agent_id, None)
         if self._backend is None:
             made.answer(None)  # auto: made where the first step says
         else:
-            self._backend.add(made, target, dict(arguments or {}))
+            try:
+                self._backend.add(made, target, values)
+            except (DataError, MessageTooLargeError) as error:
+                self._agents.pop(agent_id, None)
+                raise type(error)(f"agent '{agent_id}': its arguments: {error}") from None
         return made
 
     def remove(self, agent_id: str) -> None:
@@ -171,13 +197,15 @@ class AgentPool:
     ) -> Step:
         """Have an agent do a step; the future gives its result.
 
-        `priority`: a higher one goes first. `timeout`: seconds that the step may run, else its worker is killed and the
-        future raises `StepTimeout` (only process and hybrid). `deadline`: seconds from now after which it is not begun any more (`StepExpired`).
-        The future raises `AgentError` with the worker's traceback. Raises `DataError`, `PoolError`, `PoolFullError`, `PoolClosedError`.
+        `priority`: a higher one goes first. `timeout`: seconds that the step may run, else the future raises `StepTimeout`
+        and its worker is killed (a thread can't be: it goes on). `deadline`: seconds from now after which it is not begun any more (`StepExpired`).
+        The future raises `AgentError` with the worker's traceback. Raises `DataError`, `MessageTooLargeError`, `PoolError`, `PoolFullError`, `PoolClosedError`.
         """
         self._check("open")
         if agent_id not in self._agents:
             raise self._unknown(agent_id)
+        if priority or timeout is not None or deadline is not None:
+            _check_options(priority, timeout, deadline)
         if len(self._pending) >= self.max_pending:
             raise PoolFullError(
                 f"{self.max_pending} steps wait already (max_pending); submit slower, or await the steps"
@@ -185,8 +213,8 @@ class AgentPool:
         backend = self._backend or self._decided(agent_id, observation)
         try:
             step = Step(agent_id, backend.carry(observation), priority, timeout, deadline)
-        except DataError as error:
-            raise DataError(f"agent '{agent_id}': {error}") from None
+        except (DataError, MessageTooLargeError) as error:
+            raise type(error)(f"agent '{agent_id}': {error}") from None
         self._pending.add(step)
         step.add_done_callback(self._pending.discard)
         try:
@@ -262,7 +290,7 @@ class AgentPool:
         if executor in ("inline", "thread"):
             backend = Local(self._threads if executor == "thread" else 0, self._state_bytes)
         else:
-            limits = Limits(*self._limits, threads=self._threads if executor == "hybrid" else 1)
+            limits = replace(self._limits, threads=self._threads if executor == "hybrid" else 1)
             backend = Remote(
                 self.workers,
                 limits,
@@ -279,7 +307,7 @@ class AgentPool:
         with self._lock:
             if self._backend is None:
                 target, arguments = self._agents[agent_id]
-                self.choice = choose(target, arguments, observation, self.workers)
+                self.choice = choose(target, arguments, observation, self.workers, self._paths)
                 backend = self._made(self.choice.executor)
                 for each, (kind, values) in self._agents.items():
                     backend.add(Step(each, None), kind, values)
@@ -298,3 +326,21 @@ class AgentPool:
             raise PoolError(
                 "the pool was started already" if wanted == "new" else "the pool is not started; use `with`"
             )
+
+
+def check_numbers(**numbers: tuple[Any, float, float | None]) -> None:
+    """Raise `PoolError` for the first that is no finite number between its bounds (None: none above)."""
+    for name, (value, least, most) in numbers.items():
+        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or value < least or (most is not None and value > most):
+            bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+            raise PoolError(f"{name} must be a number, {bounds}, not {value!r}")
+
+
+def _check_options(priority: Any, timeout: Any, deadline: Any) -> None:
+    """Raise `PoolError` for options of a step that mean nothing."""
+    check_numbers(priority=(priority, -(2.0**53), 2.0**53))
+    if timeout is not None:
+        check_numbers(timeout=(timeout, 0, None))
+    if deadline is not None:
+        check_numbers(deadline=(deadline, -(2.0**31), 2.0**31))

@@ -119,16 +119,12 @@ def plan_of(workers: int, threads: int, paths: tuple[str, ...], options: dict[st
     pipeline = Pipeline("pool")
     for index in range(workers):
         name = worker_name(index)
-        config = {"index": index, "workers": workers, "threads": threads}
+        config = {"index": index, "workers": workers, "threads": threads, "max_bytes": options["max_message_size"]}
         pipeline.add_node(f"ringline.agents.worker:{kind}", name, config, memory_limit_mb=limit)
         pipeline.input(f"in-{name}", to=f"{name}.input", capacity=64).output(
             f"out-{name}", from_=f"{name}.output", capacity=64
         )
-    settings: dict[str, Any] = {
-        "max_message_size": 4 << 20,
-        "init_timeout_secs": 60.0,
-        "cleanup_grace_period_secs": 2.0,
-    }
+    settings: dict[str, Any] = {"init_timeout_secs": 60.0, "cleanup_grace_period_secs": 2.0}
     settings |= {"shm_segment_size": 1 << 30, "max_processes_per_session": None, "stall_timeout_secs": 0.0}
     return planned(_restarting(pipeline), extra_paths=tuple(folders(paths)), **settings | options)
 

@@ -33,11 +33,13 @@ class Agent:
     window: int = 1
     flying: int = 0
     lived: bool = False
+    broken: str = ""
+    """Why it can't be made: it ended or held up its worker when it was tried."""
     waiting: Waiting = field(default_factory=list)
 
     def introduction(self) -> list[Any]:
         """Give the order that makes it."""
-        return [self.number, self.agent_id, self.target, self.arguments, self.lived]
+        return [self.number, self.agent_id, self.made.number, self.target, self.arguments, self.lived]
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Worker:
     suspects: list[Step] = field(default_factory=list)
     orders: list[list[Any]] = field(default_factory=list)
     slots: list[int] = field(default_factory=lambda: list(range(SLOTS)))
+    making: set[int] = field(default_factory=set)
+    """Agents that it was told to make, by the number of their first step."""
     tasks: int = 0
     step_s: float = 0.02
     """Mean time of a step; begins high, so that a worker is not sent much before it is known."""
@@ -66,6 +70,12 @@ class Worker:
     """How its processes ended, by reason."""
     histogram: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     busy_s: float = 0.0
+
+    def introduce(self, agent: Agent) -> None:
+        """Have it make an agent, unless that is known to be bad for it."""
+        if not agent.broken:
+            self.orders.append(agent.introduction())
+            self.making.add(agent.made.number)
 
     def observe(self, busy_us: int) -> None:
         """Take note of how long a step took."""
@@ -136,3 +146,5 @@ class Limits:
     tasks: int = 0
     rss_bytes: int = 0
     threads: int = 1
+    init_s: float = 60.0
+    """So long may the making of an agent take."""

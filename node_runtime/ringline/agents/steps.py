@@ -56,7 +56,7 @@ class Step(Future[Any]):
         """Whether somebody tried to cancel it."""
         self.recall: Callable[[Step], bool] | None = None
         """Asks whoever has sent the step whether it can still be kept from being begun."""
-        self._taken = False
+        self._taken = self._ended = False
 
     @property
     def expired(self) -> bool:
@@ -88,13 +88,21 @@ class Step(Future[Any]):
 
     def answer(self, value: Any) -> None:
         """Give it its result, once."""
-        if super().running() or self._take():
+        if self._end():
             self.set_result(value)
 
     def fail(self, error: AgentError | Exception) -> None:
         """Give it its error, once."""
-        if super().running() or self._take():
+        if self._end():
             self.set_exception(error)
+
+    def _end(self) -> bool:
+        """Be the one who ends it: before it began, or while it runs."""
+        with _turn:
+            if self._ended or (self._taken and not super().running()):
+                return False
+            self._taken = self._ended = True
+        return True
 
     def _take(self) -> bool:
         """Be the one who decides what becomes of it."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ringline.errors import NodeLoadError
-from ringline.names import ENV_SCRIPT
+from ringline.names import ENV_NODE, ENV_SCRIPT
 from ringline.node import discovery
 
 _METHODS: Final = ("step", "run", "invoke")
@@ -34,6 +35,8 @@ def load(target: str) -> Any:
 
 def _script(target: str) -> Any:
     script = os.environ.get(ENV_SCRIPT)
+    if script is None and ENV_NODE not in os.environ:
+        return sys.modules["__main__"]  # this is the application itself
     if not script or not discovery.has_guard(Path(script)):
         raise NodeLoadError(
             f"agent '{target}': the application's script can't be imported; put its start under "

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from ringline.agents.ledger import Ledger
+from ringline.agents.ledger import MAKER, Ledger
 from ringline.agents.stage import Outcome, Stage, failed
 from ringline.agents.state import SharedState
 from ringline.agents.values import pack, unpack
@@ -32,6 +32,10 @@ ANSWER_AFTER_NS: Final = 2_000_000
 """Answers wait so long for company, then go."""
 STATE_FILE: Final = "state"
 LEDGER_FILE: Final = "ledger"
+HEADROOM: Final = 64 << 10
+"""Of a message, for what stands around values."""
+_LONGEST_TEXT: Final = 4096
+"""Characters of an error's last line, or of a sentence of progress."""
 _PAGE: Final = resource.getpagesize()
 _LOOK_AFTER_NS: Final = 50_000_000
 """So long a look at this process' memory is good for."""
@@ -65,8 +69,10 @@ class Memory:
 class Outbox:
     """Answers on their way out, as a batch."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, max_bytes: int) -> None:
         self._epoch = epoch
+        self._max_bytes = max_bytes - HEADROOM
+        self._size = 0
         self._memory = Memory()
         self._said: list[list[Any]] = []
         self._rows: list[Row] = []
@@ -74,20 +80,35 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._rows or self._said)
 
-    def outcome(self, step: int, outcome: Outcome, busy_us: int) -> None:
-        """Answer a step."""
-        blob = outcome.result if outcome.kind == "done" else pack([outcome.error, outcome.traceback])
-        self._rows.append(Row(step, _KIND[outcome.kind], min(busy_us, 0xFFFFFFFF), blob))
+    @property
+    def full(self) -> bool:
+        """Whether it is time to send what there is, so that the next answer finds room."""
+        return self._size > self._max_bytes // 2
+
+    def outcome(self, step: int, outcome: Outcome, busy_us: int) -> RuntimeData | None:
+        """Answer a step. Gives what was there before, to be sent first, if both together would be too large."""
+        kind, blob = outcome.kind, outcome.result
+        if kind == "done" and len(blob) > self._max_bytes:
+            kind = "unsendable"
+            text = f"a result of {len(blob)} bytes can't be sent: at most {self._max_bytes}; raise max_message_size"
+            outcome = Outcome(kind, error=text)
+        if kind != "done":
+            blob = pack([outcome.error[:_LONGEST_TEXT], outcome.traceback])
+        before = self.take() if self._size + len(blob) > self._max_bytes else None
+        self._rows.append(Row(step, _KIND[kind], min(busy_us, 0xFFFFFFFF), blob))
+        self._size += len(blob) + 64
+        return before
 
     def say(self, *row: Any) -> None:
         """Say something else than an outcome."""
         self._said.append(list(row))
+        self._size += 256 + sum(len(each) for each in row if isinstance(each, str))
 
     def take(self) -> RuntimeData:
         """Give the batch as a message, and begin a new one."""
         resident = self._memory.resident_bytes(time.monotonic_ns())
         data = RuntimeData.binary(pack_answers(self._epoch, resident, self._said, self._rows))
-        self._said, self._rows = [], []
+        self._said, self._rows, self._size = [], [], 0
         return data
 
     def close(self) -> None:
@@ -96,7 +117,7 @@ class Outbox:
 
 
 class AgentWorker(MultiprocessNode):
-    """Agents of a pool, one step at a time. Config: index, workers, threads."""
+    """Agents of a pool, one step at a time. Config: index, workers, threads, max_bytes of a message."""
 
     def initialize(self) -> None:
         """Open what the pool's workers share."""
@@ -105,10 +126,11 @@ class AgentWorker(MultiprocessNode):
         self._index = int(self.config["index"])
         self._shared = SharedState.open(folder / STATE_FILE)
         self._ledger = Ledger(folder / LEDGER_FILE, int(self.config["workers"]))
-        self._out = Outbox(self._epoch)
+        self._out = Outbox(self._epoch, int(self.config["max_bytes"]))
         self._runner: asyncio.Runner | None = None
         self._agents: dict[int, str] = {}
         self._slots: dict[int, int] = {}
+        self._early: deque[RuntimeData] = deque()
         self._stage = Stage(self._shared, self)
 
     def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
@@ -116,7 +138,9 @@ class AgentWorker(MultiprocessNode):
         said = time.monotonic_ns()
         for order in self._orders(data):
             now = self._step(order, 0)
-            if now - said > ANSWER_AFTER_NS:
+            while self._early:
+                yield self._early.popleft()
+            if now - said > ANSWER_AFTER_NS or self._out.full:
                 yield self._out.take()
                 said = now
         if self._out:
@@ -131,20 +155,23 @@ class AgentWorker(MultiprocessNode):
             self._arrange(*order)
         return steps
 
-    def _arrange(
-        self, number: int, agent_id: str, target: str = "", arguments: Any = None, again: bool = False
-    ) -> None:
-        """Make an agent, or (without a target) drop it."""
-        if not target:
+    def _arrange(self, number: int, agent_id: str, *made: Any) -> None:
+        """Make an agent, or (without what it is made of) drop it."""
+        if not made:
             self._agents.pop(number, None)
             self._stage.drop(agent_id)
             return
         self._agents[number] = agent_id
+        self._ledger.begin(self._index, MAKER, made[0])
+        self._make(agent_id, *made[1:])
+        self._ledger.end(self._index, MAKER)
+
+    def _make(self, agent_id: str, target: str, arguments: dict[str, Any], again: bool) -> None:
         try:
             self._say("added", agent_id, self._stage.add(agent_id, target, arguments, again=again))
         except (Exception, SystemExit) as error:
             found = failed(error)
-            self._say("refused", agent_id, found.error, found.traceback)
+            self._say("refused", agent_id, found.error[:_LONGEST_TEXT], found.traceback)
 
     def _step(self, order: Order, thread: int) -> int:
         """Do a step, if it is still wanted; when it was done."""
@@ -173,14 +200,16 @@ class AgentWorker(MultiprocessNode):
         return self._stage.step(order.step, self._agents.get(order.agent, ""), seen)
 
     def _done(self, number: int, outcome: Outcome, busy_us: int) -> None:
-        self._out.outcome(number, outcome, busy_us)
+        before = self._out.outcome(number, outcome, busy_us)
+        if before is not None:
+            self._early.append(before)
 
     def _say(self, *row: Any) -> None:
         self._out.say(*row)
 
     def progressed(self, step: int, fraction: float, message: str) -> None:
         """Tell the pool at once how far a step is."""
-        self._say("progress", step, fraction, message)
+        self._say("progress", step, fraction, message[:_LONGEST_TEXT])
         self.emit(None, self._out.take())
 
     def unwanted(self, step: int) -> bool:
@@ -261,7 +290,7 @@ class ThreadedWorker(AgentWorker):
 
     def progressed(self, step: int, fraction: float, message: str) -> None:
         """Tell the pool at once how far a step is."""
-        self._say("progress", step, fraction, message)
+        self._say("progress", step, fraction, message[:_LONGEST_TEXT])
         self._call(False)
 
     def _call(self, telling: bool) -> None:
@@ -272,9 +301,10 @@ class ThreadedWorker(AgentWorker):
     def _tell(self) -> None:
         with self._lock:
             self._telling = False
-            data = self._out.take() if self._out else None
-        if data is not None:
-            self.emit(None, data)
+            if self._out:
+                self._early.append(self._out.take())
+        while self._early:
+            self.emit(None, self._early.popleft())
 
     def finish(self, result: Awaitable[Any]) -> Any:
         """Complete an async agent's step on the node's event loop, beside those of the others."""

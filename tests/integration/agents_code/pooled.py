@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import sys
 import threading
 import time
 from typing import Any
@@ -87,6 +88,25 @@ class Moody:
         time.sleep(0.5)
         return "whole"
 
+    def exit(self, code: int) -> None:
+        sys.exit(code)
+
+    def until_cancelled(self) -> str:
+        self.report(0.5, "waiting to be told")
+        while not self.report.cancelled:
+            time.sleep(0.005)
+        return "told to stop"
+
+    def hoard(self, mebibytes: int) -> None:
+        self.kept.append(b"x" * (mebibytes << 20))
+        self.hang()
+
+    def large(self, size: int) -> str:
+        return "x" * size
+
+    def fork(self) -> int:
+        return os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
+
     def where(self) -> list[Any]:
         return [os.getpid(), threading.current_thread().name]
 
@@ -110,3 +130,20 @@ def inference(agent_id: str, observation: Any, belief_cache: Any) -> Any:
     """What a `ProcessBasedAgentPool` runs."""
     belief_cache[agent_id] = observation
     return observation * 2
+
+
+class Deadly:
+    """Ends its process when it is made, or never ends being made."""
+
+    def __init__(self, how: str) -> None:
+        if how == "leave":
+            os._exit(4)
+        while True:
+            time.sleep(0.01)
+
+
+class Huge(Counter):
+    """Its snapshot does not fit."""
+
+    def snapshot(self) -> Any:
+        return "x" * (64 << 20)

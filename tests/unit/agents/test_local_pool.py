@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from ringline.agents import AgentPool, IOThreadPool
 from ringline.agents.auto import choose, judge
 from ringline.agents.ledger import Ledger
 from ringline.agents.wire import Order, Row, pack_answers, pack_orders, unpack_answers, unpack_orders
-from ringline.errors import AgentError, DataError, PoolClosedError, PoolError, StepExpired
+from ringline.errors import AgentError, DataError, PoolClosedError, PoolError, StepExpired, StepTimeout
 
 HERE = "tests.integration.agents_code.pooled"
+ROOT = str(Path(__file__).parents[3])
 
 
 def test_inline_runs_in_the_callers_thread() -> None:
@@ -75,9 +77,17 @@ def test_auto_chooses_by_time_and_share_of_the_processor_and_says_why(
     assert f"{cpu_share:.0%} of it on the processor" in choice.why
 
 
+def test_auto_measures_in_a_process_of_its_own_what_may_crash_or_raise() -> None:
+    crashed = choose(f"{HERE}:Moody", {}, ["leave"], 2, (ROOT,))
+    assert crashed.executor == "process"
+    assert "could not be measured (agent '@probe': its worker ended in this step" in crashed.why
+    broken = choose(f"{HERE}:Broken", {}, None, 2, (ROOT,))
+    assert broken.executor == "process"
+
+
 def test_auto_measures_an_agent_of_its_own() -> None:
-    assert choose(f"{HERE}:Moody", {}, ["sleep", 0.005], 2).executor == "thread"
-    with AgentPool("auto", workers=1) as pool:
+    assert choose(f"{HERE}:Moody", {}, ["sleep", 0.005], 2, (ROOT,)).executor == "thread"
+    with AgentPool("auto", workers=1, paths=[ROOT]) as pool:
         pool.add("a", f"{HERE}:Counter").result()
         with pytest.raises(PoolError, match="from the first step on"):
             pool.state["x"]
@@ -86,10 +96,103 @@ def test_auto_measures_an_agent_of_its_own() -> None:
         assert pool.choice.executor in ("inline", "thread")
 
 
-@pytest.mark.parametrize("wrong", [{"executor": "magic"}, {"workers": 0}, {"threads": 0}, {"threads": 65}])
-def test_a_pool_that_can_not_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(PoolError):
-        AgentPool(**wrong)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"executor": "magic"}, "executor 'magic' is unknown; choose one of inline"),
+        ({"workers": 0}, "workers must be a number, between 1 and 31, not 0"),
+        ({"workers": 32}, "between 1 and 31"),
+        ({"workers": True}, "not True"),
+        ({"threads": 65}, "threads must be a number, between 1 and 64"),
+        ({"threads": 0}, "threads"),
+        ({"max_pending": 0}, "max_pending must be a number, at least 1, not 0"),
+        ({"max_rss_mb": -1}, "max_rss_mb"),
+        ({"max_rss_mb": float("nan")}, "not nan"),
+        ({"max_restarts": "often"}, "not 'often'"),
+        ({"state_bytes": 0}, "state_bytes"),
+        ({"memory_limit_mb": 0}, "memory_limit_mb"),
+        ({"max_message_size": 10}, "max_message_size"),
+    ],
+)
+def test_a_pool_that_can_not_be_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(PoolError, match=said):
+        AgentPool(**{"executor": "inline", **wrong})
+
+
+def test_what_is_no_agent_or_no_step_is_refused_and_leaves_nothing() -> None:
+    with AgentPool("inline") as pool:
+        for name in ("", "x" * 151, 5, None):
+            with pytest.raises(PoolError, match="an agent's id is a text of 1 to 150 bytes"):
+                pool.add(name, f"{HERE}:Moody")  # type: ignore[arg-type]
+        with pytest.raises(PoolError, match="name its class as a text"):
+            pool.add("a", print)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="agent 'a': its arguments"):
+            pool.add("a", f"{HERE}:Counter", {"start": object()})
+        pool.add("a", f"{HERE}:Moody").result()
+        options: list[dict[str, Any]] = [
+            {"timeout": -1},
+            {"timeout": float("inf")},
+            {"deadline": "now"},
+            {"priority": "high"},
+        ]
+        for option in options:
+            with pytest.raises(PoolError, match=f"{next(iter(option))} must be a number"):
+                pool.submit("a", ["echo", 1], **option)
+        assert (pool.agents, pool.statistics()["pending"]) == (["a"], 0)
+
+
+def test_the_applications_own_classes_need_no_module() -> None:
+    with AgentPool("inline") as pool, pytest.raises(AgentError, match="module '__main__' has no 'Nobody'"):
+        pool.add("a", "__main__:Nobody").result()
+
+
+def test_leaving_the_interpreter_is_an_agents_own_error() -> None:
+    with AgentPool("thread", threads=1) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        with pytest.raises(AgentError, match="SystemExit: 3"):
+            pool.submit("a", ["exit", 3]).result()
+        assert pool.submit("a", ["echo", 1]).result() == ["a", 1]
+
+
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+def test_a_step_that_runs_too_long_fails_though_nothing_can_end_it(executor: Any) -> None:
+    with AgentPool(executor, threads=2) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        slow = pool.submit("a", ["sleep", 0.2], timeout=0.05)
+        with pytest.raises(StepTimeout, match=r"longer than its timeout of 0.05s"):
+            slow.result()
+        assert pool.submit("a", ["echo", 1], timeout=60).result() == ["a", 1]
+
+
+def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_pool(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ringline.agents.local._PATIENCE_S", 0.1)
+    with AgentPool("thread", threads=1) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        stuck, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
+        while not stuck.progress.fraction:
+            time.sleep(0.005)
+    assert "agent a never ended its step" in caplog.text
+    for step in (stuck, waiting):
+        with pytest.raises(PoolClosedError):
+            step.result()
+    assert not stuck.cancel()  # the agent sees it, and ends at last
+    while any(thread.name.startswith("agents-") for thread in threading.enumerate()):
+        time.sleep(0.005)
+
+
+def test_a_step_that_waits_behind_another_is_cancelled_and_one_in_work_is_told() -> None:
+    with AgentPool("thread", threads=1) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        working, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
+        while not working.progress.fraction:
+            time.sleep(0.005)
+        assert waiting.cancel()
+        assert not working.cancel()
+        assert working.result() == "told to stop"
+        with pytest.raises(CancelledError):
+            waiting.result()
 
 
 def test_the_io_pool_queries_writes_in_batches_and_sends(tmp_path: Path) -> None:
