@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ringline.data.audio import load_audio_file, save_audio_file
-    from ringline.data.codec import Encoded, decode, encode, encode_meta
+    from ringline.data.codec import Encoded, decode, encode, encode_meta, forward_meta
     from ringline.data.runtime_data import RuntimeData
     from ringline.data.types import AudioMetadata, DataType, Metadata, TensorMetadata, TextMetadata, VideoMetadata
     from ringline.data.video import VideoWriter, video_frames
@@ -28,6 +28,7 @@ _WHERE = {
     "decode": "codec",
     "encode": "codec",
     "encode_meta": "codec",
+    "forward_meta": "codec",
     "load_audio_file": "audio",
     "save_audio_file": "audio",
     "video_frames": "video",
@@ -46,6 +47,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_meta",
+    "forward_meta",
     "load_audio_file",
     "save_audio_file",
     "video_frames",

@@ -83,6 +83,23 @@ def encode_meta(data: RuntimeData, session_id: str = "") -> tuple[int, bytes]:
     return kind, meta
 
 
+def forward_meta(data: RuntimeData, lease: Any, session_id: str = "") -> tuple[int, bytes]:
+    """Give what `encode_meta` gives for a message that came in the block `lease`: the bytes that it came with, if nothing changed."""
+    came: bytes | None = getattr(lease, "meta", None)
+    parsed = _parsed.get(came) if came is not None else None
+    if (
+        parsed is None
+        or came is None
+        or parsed.metadata is not data.metadata
+        or parsed.layout is not data._layout  # noqa: SLF001
+        or data.session_id != (parsed.session_id or session_id)
+        or data.type.code != lease.kind
+        or data.timestamp != lease.timestamp
+    ):
+        return encode_meta(data, session_id)
+    return data.type.code, came
+
+
 _PLAIN_HEAD: Final = _HEAD.pack(VERSION, 0, 0, 0)
 _heads: dict[tuple[Any, tuple[int, ...]], bytes] = {}
 
@@ -136,7 +153,7 @@ def decode(
     layout = parsed.layout
     if FORMS[kind].is_array != (layout is not None):
         raise DataError(f"a {data_type.value} message {'without' if layout is None else 'with'} a layout")
-    if layout is not None and layout.nbytes != lease_bytes(lease):
+    if layout is not None and layout.nbytes != getattr(lease, "nbytes", -1) and layout.nbytes != lease_bytes(lease):
         raise DataError(f"the message says {layout.nbytes} bytes, its block has {lease_bytes(lease)}")
     own = parsed.session_id or session_id
     return received(data_type, parsed.metadata, lease, layout, own, timestamp, origin, sequence, port)

@@ -15,7 +15,11 @@ from ringline.data import arrays
 from ringline.data.types import AudioMetadata, DataType, Metadata, TensorMetadata, TextMetadata, VideoMetadata
 from ringline.errors import DataError
 
-_SAMPLE_FORMATS = {"float32": "f32", "float64": "f64", "int16": "i16", "int32": "i32", "uint8": "u8"}
+_SAMPLE_FORMATS = {
+    np.dtype(name): short
+    for name, short in {"float32": "f32", "float64": "f64", "int16": "i16", "int32": "i32", "uint8": "u8"}.items()
+}
+"""By dtype: a dtype's name takes numpy longer to spell than all else that makes a message."""
 
 
 class Factories:
@@ -62,7 +66,7 @@ class Factories:
         metadata = AudioMetadata(
             sample_rate,
             channels,
-            format or _SAMPLE_FORMATS.get(array.dtype.name, array.dtype.name),
+            format or _SAMPLE_FORMATS.get(array.dtype) or array.dtype.name,
             layout,
             duration_ns,
             extra=extra or {},

@@ -100,13 +100,14 @@ class SyncDriver(Driver):
             self._idle()
 
     def _handle(self, data: RuntimeData) -> None:
-        arena, outbox = self._arena, self._sending()
+        arena, outbox = self._arena, self._outbox
+        assert outbox is not None
         outbox.origin = data.origin
         self._busy_since = began = monotonic()
         arena.beat(True)
         result = self._node.process(data)
         if type(result) is RuntimeData and not self.commands.attention and arena.flush_generation == self._stamp:
-            outbox.send(result, data)
+            outbox.send_one(None, result)
         elif result is not None:
             self._send_all(self.call(result), data)
         arena.observe(monotonic() - began)

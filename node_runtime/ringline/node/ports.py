@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ringline.data import RuntimeData, decode, encode, encode_meta
+from ringline.data import RuntimeData, decode, encode, encode_meta, forward_meta
 from ringline.data.arrays import owner
 from ringline.errors import NodeError
 from ringline.node.outputs import OutputPorts, messages
@@ -99,10 +99,10 @@ class Outbox:
     def send(self, result: Any, like: RuntimeData | None) -> None:
         """Send everything in a result, blocking while a channel is full."""
         if type(result) is RuntimeData:
-            self._send(None, result)
+            self.send_one(None, result)
             return
         for port, data in messages(result, like):
-            self._send(port, data)
+            self.send_one(port, data)
 
     def attempts(self, result: Any, like: RuntimeData | None) -> Iterator[Attempt]:
         """Give, for each message in a result, a function that tries to send it."""
@@ -154,7 +154,8 @@ class Outbox:
             writer = self._found[port] = None if name is None else self._writers[name]
             return writer
 
-    def _send(self, port: str | None, data: RuntimeData) -> None:
+    def send_one(self, port: str | None, data: RuntimeData) -> None:
+        """Send one message, blocking while a channel is full."""
         writer = self._writer(port)
         if writer is None:
             return
@@ -164,7 +165,8 @@ class Outbox:
             lease: Any = data.lease or _lease_shown(data)
             loan = self._loan_of(data, writer) if self._loans else None
             if lease is not None:
-                writer.forward(lease, *encode_meta(data, self._session_id), timestamp, origin)
+                kind, meta = forward_meta(data, lease, self._session_id)
+                writer.forward(lease, kind, meta, timestamp, origin)
             elif loan is not None:
                 writer.commit(loan, *encode_meta(data, self._session_id), timestamp, origin)
             else:
@@ -178,7 +180,7 @@ class Outbox:
         lease: Any = data.lease or _lease_shown(data)
         loan = self._loan_of(data, writer) if self._loans else None
         if lease is not None:
-            kind, meta = encode_meta(data, self._session_id)
+            kind, meta = forward_meta(data, lease, self._session_id)
             return lambda: writer.try_forward(lease, kind, meta, timestamp, origin)
         if loan is not None:
             kind, meta = encode_meta(data, self._session_id)

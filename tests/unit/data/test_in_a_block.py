@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ringline.data import arrays
-from ringline.data.codec import decode, encode, encode_meta
+from ringline.data.codec import decode, encode, encode_meta, forward_meta
 from ringline.data.runtime_data import RuntimeData
-from ringline.errors import LeaseReleasedError
+from ringline.errors import DataError, LeaseReleasedError
 from ringline.graph.layout import ChannelPlan, arena_layout
 from ringline.names import HOST
 from ringline.shm import Arena
@@ -144,6 +144,43 @@ def test_a_received_message_passes_on_in_the_same_block_with_other_metadata(loop
     assert (on.timestamp, on.metadata.extra, on.as_numpy().tolist()) == (9, {"gain": 2}, list(range(8)))
     got.release()
     assert on.as_numpy()[7] == 7
+
+
+def test_an_unchanged_message_passes_on_with_the_very_bytes_it_came_with(loop: Loop) -> None:
+    got = loop.send(RuntimeData.audio(np.arange(8, dtype=np.float32), 8000, timestamp=5))
+    lease: Any = got.lease
+    kind, meta = forward_meta(got, lease, "call")
+    assert meta is lease.meta
+    assert (kind, meta) == encode_meta(got, "call")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": {"sample_rate": 16000}},
+        {"metadata": None},
+        {"session_id": "another"},
+        {"timestamp": 6},
+        {"type": "tensor"},
+    ],
+)
+def test_what_was_changed_on_the_way_is_encoded_anew(loop: Loop, changes: dict[str, Any]) -> None:
+    got = loop.send(RuntimeData.audio(np.arange(8, dtype=np.float32), 8000, timestamp=5))
+    changed = got.with_(**changes)
+    assert forward_meta(changed, changed.lease, "call") == encode_meta(changed, "call")
+
+
+def test_a_message_that_only_shows_a_block_is_encoded_anew(loop: Loop) -> None:
+    got = loop.send(RuntimeData.binary(bytes(16)))
+    shown = RuntimeData.tensor(got.as_numpy())
+    assert forward_meta(shown, got.lease, "call") == encode_meta(shown, "call") != encode_meta(got, "call")
+
+
+def test_a_changed_time_that_can_not_be_sent_is_refused_on_the_way_too(loop: Loop) -> None:
+    got = loop.send(RuntimeData.binary(b"x"))
+    got.timestamp = 1 << 63
+    with pytest.raises(DataError, match="does not fit into 64 bits"):
+        forward_meta(got, got.lease, "call")
 
 
 def test_a_borrowed_block_is_sent_where_it_was_filled(loop: Loop) -> None:
