@@ -37,7 +37,7 @@ def obey(crowd: Crowd, order: dict[str, Any]) -> dict[str, Any]:
     sample = World(crowd, order["agents"], order["period_s"]).run(order["seconds"])
     # Of the whole run, warming up included: what a step costs is asked of a bare loop only, which does nothing else.
     spent, passed = time.process_time() - cpu, time.perf_counter() - began
-    seen = {"steps": sample.steps, "seconds": sample.seconds, "delays": sample.delays}
+    seen = {"steps": sample.steps, "seconds": sample.seconds, "delays": sample.delays, "answers": sample.answers}
     return {**seen, "cpu_share": spent / passed, "lasted": passed}
 
 

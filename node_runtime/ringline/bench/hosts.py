@@ -73,7 +73,7 @@ class Host:
 
     def cpu_seconds(self) -> float:
         """Processor time of all its processes that live, so far."""
-        return sum(map(procfs.cpu_seconds, procfs.family(self._process.pid)))
+        return sum(map(_cpu_seconds, procfs.family(self._process.pid)))
 
     def memory(self) -> tuple[int, int]:
         """Give the PSS of all its processes in bytes, and their number."""
@@ -101,6 +101,15 @@ class Host:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines() or ["it said nothing"]
         return HostGoneError(f"the application with '{self._spec}' ended ({self._process.returncode}): {lines[-1]}")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Sum up the threads' time as the scheduler counts it, in ns; a tick of 10 ms is too coarse for short runs."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError):
+            spent += int(task.read_text(encoding="ascii").split()[0])
+    return spent / 1e9 or procfs.cpu_seconds(pid)
 
 
 @contextmanager

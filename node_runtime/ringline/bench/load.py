@@ -38,10 +38,11 @@ class StuckError(Exception):
 
 @dataclass(slots=True)
 class Sample:
-    """What was seen: `steps` answered in `seconds`, and the seconds from due to answered of each."""
+    """What was seen: `steps` answered in `seconds`, the seconds from due to answered of each, and all `answers`, warm or not."""
 
     seconds: float
     steps: int = 0
+    answers: int = 0
     delays: list[float] = field(default_factory=list)
 
 
@@ -101,6 +102,7 @@ class World:
             if isinstance(result, BaseException):
                 raise result
             due = self._due.pop(agent)
+            sample.answers += 1
             heapq.heappush(self._next, (max(due + self._period_s, moment), agent))
             if begin <= moment < end:
                 sample.steps += 1

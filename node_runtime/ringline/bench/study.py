@@ -84,6 +84,7 @@ class Cell:
     rates: list[float] = field(default_factory=list)
     ideals: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    useful: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -101,6 +102,7 @@ class Cell:
             "ideal_per_s": round(median(self.ideals), 2),
             "efficiency": round(median(shares), 4) if shares else None,
             "cpu_percent": round(100 * median(self.cpu), 1),
+            "useful": round(median(self.useful), 4) if self.useful else None,
             "p50_delay_ms": _milliseconds(self.delays, 0.5),
             "p95_delay_ms": _milliseconds(self.delays, 0.95),
         }
@@ -167,6 +169,8 @@ def measure(host: Host, cell: Cell, cost: Cost | None, seconds: float) -> None:
     cell.rates.append(seen["steps"] / seen["seconds"])
     cell.ideals.append(cost.ideal(cell.load, cell.agents) if cost is not None else 0.0)
     cell.cpu.append(spent / seen["lasted"])
+    if cost is not None and spent:
+        cell.useful.append(seen["answers"] * cost.cpu_s / spent)
     cell.delays += seen["delays"]
 
 

@@ -298,6 +298,10 @@ class AgentsCellShape(TypedDict):
     ]
     efficiency: Annotated[float | None, "share of the ideal, 1 = all of it; null for the kernel none"]
     cpu_percent: Annotated[float, "processor time of all processes, 100 = one core"]
+    useful: Annotated[
+        float | None,
+        "share of that time which bare steps would have taken: what is left of it when the pool's own work is taken away; null for the kernel none",
+    ]
     p50_delay_ms: Annotated[
         float | None, "median time from due to answered, the step itself included; null if no step was answered"
     ]

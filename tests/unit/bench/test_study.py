@@ -10,7 +10,7 @@ import pytest
 from ringline.bench import study
 from ringline.bench.host import crowd_of, obey
 from ringline.bench.hosts import Host, HostGoneError
-from ringline.bench.study import BARE, Cell, Cost, Plan, block, cost_of, died, held, ours
+from ringline.bench.study import BARE, Cell, Cost, Plan, block, cost_of, died, held, measure, ours
 
 
 def test_every_kernel_is_measured_with_every_number_of_agents() -> None:
@@ -73,6 +73,31 @@ def test_a_cell_tells_medians_and_the_spread_of_its_rounds() -> None:
     assert row["efficiency"] == 0.55, "the median of each round's own share"
     assert row["cpu_percent"] == 160.0
     assert (row["p50_delay_ms"], row["p95_delay_ms"]) == (50.0, 95.0)
+    assert row["useful"] is None
+
+
+class Measured:
+    """A host that has done `answers` steps with `spent` seconds of processor time in one second."""
+
+    def __init__(self, answers: int, spent: float) -> None:
+        self._answers = answers
+        self._spent = iter((10.0, 10.0 + spent))
+
+    def cpu_seconds(self) -> float:
+        return next(self._spent)
+
+    def ask(self, do: str, **details: Any) -> dict[str, Any]:
+        assert do == "run"
+        assert details == {"agents": 150, "period_s": TWO.period_s("scaled", 150), "seconds": 0.8}
+        return {"steps": 320, "seconds": 0.8, "delays": [0.1], "answers": self._answers, "lasted": 1.0}
+
+
+def test_useful_time_is_what_bare_steps_would_have_taken() -> None:
+    cell = Cell("hybrid", "numpy", "scaled", 150, "hybrid")
+    measure(Measured(answers=400, spent=2.0), cell, TWO, 0.8)  # type: ignore[arg-type]
+    row = cell.as_json()
+    assert (row["steps_per_s"], row["cpu_percent"], row["efficiency"]) == (400.0, 200.0, 0.8)
+    assert row["useful"] == 0.8, "400 steps of 4 ms in 2 s"
 
 
 def test_a_cell_without_steps_has_no_delay_and_one_without_work_no_ideal() -> None:
