@@ -11,11 +11,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine
-from benchmarks.compare import PEERS, SCHEMA, Pair, pairs
+from benchmarks.compare import PEERS, SCHEMA, Pair, merged, pairs
 from benchmarks.peers.pools import installed
 from benchmarks.rows import Bar, Row, not_installed
 from ringline.bench.study import AGENTS, DEATHS, KERNELS, Plan, held, ours, run
@@ -119,17 +120,15 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     counts = tuple(chosen.agents or AGENTS)
     memory = () if chosen.part == "cells" else counts
-    plan = Plan(
-        crowds(),
-        counts,
-        () if chosen.part == "memory" else tuple(chosen.kernel or KERNELS),
-        deaths=DEATHS if memory else (),
-        memory=memory,
-        seconds=chosen.seconds,
-        rounds=chosen.rounds,
-    )
-    found = report(plan, memory)
-    chosen.json.write_text(lined(found), encoding="utf-8")
+    bare = Plan(crowds(), counts, (), deaths=(), memory=(), seconds=chosen.seconds, rounds=chosen.rounds)
+    plans = [replace(bare, kernels=(kernel,)) for kernel in chosen.kernel or KERNELS if chosen.part != "memory"]
+    plans += [replace(bare, deaths=DEATHS, memory=memory)] if memory else []
+    reports: list[dict[str, Any]] = []
+    for plan in plans:
+        reports.append(report(plan, plan.memory))
+        chosen.json.write_text(
+            lined(merged(reports)), encoding="utf-8"
+        )  # what was measured stays if the rest is broken off
     return 0
 
 

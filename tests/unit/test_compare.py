@@ -11,7 +11,7 @@ import pytest
 from benchmarks import agents
 from benchmarks.agents import lined, rows
 from benchmarks.compare import PEERS, SAME, find, merged, pairs
-from ringline.bench.study import AGENTS, DEATHS, KERNELS
+from ringline.bench.study import AGENTS, DEATHS, KERNELS, Plan
 
 
 def cell(executor: str, rates: tuple[float, float, float], **others: Any) -> dict[str, Any]:
@@ -157,43 +157,57 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(agents, "installed", lambda package: package != "loky")
     assert "loky" not in agents.crowds()
     assert {"thread", "hybrid", "multiprocessing.Pool"} <= set(agents.crowds())
-    assert [(row.name, row.skipped) for row in agents.absent()] == [
-        ("loky", "not installed; pip install loky")
-    ]
+    assert [(row.name, row.skipped) for row in agents.absent()] == [("loky", "not installed; pip install loky")]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What would have been measured: a plan, and numbers of agents with a process each."""
-    seen: list[Any] = []
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What would have been measured."""
+    seen: list[Plan] = []
 
-    def measured(plan: Any, each: Any) -> dict[str, Any]:
-        seen.extend([plan, each])
-        return report()
+    def measured(plan: Plan, each: Any) -> dict[str, Any]:
+        assert each == plan.memory
+        seen.append(plan)
+        return report(*(cell("hybrid", (1, 2, 3), kernel=kernel) for kernel in plan.kernels), seconds=1.5)
 
     monkeypatch.setattr(agents, "report", measured)
     return seen
 
 
-def test_all_figures_go_to_a_file(tmp_path: Path, asked: list[Any]) -> None:
+def test_all_figures_go_to_a_file(tmp_path: Path, plans: list[Plan]) -> None:
     file = tmp_path / "figures.json"
     assert agents.main(["--json", str(file)]) == 0
-    plan, each = asked
-    assert (plan.kernels, plan.agents, plan.memory) == (KERNELS, AGENTS, AGENTS)
-    assert (plan.deaths, each) == (DEATHS, AGENTS)
-    assert json.loads(file.read_text(encoding="utf-8")) == report()
+    assert [kernel for plan in plans for kernel in plan.kernels] == list(KERNELS)
+    assert {tuple(plan.agents) for plan in plans} == {AGENTS}
+    assert [(plan.deaths, plan.memory) for plan in plans] == [((), ())] * len(KERNELS) + [(DEATHS, AGENTS)]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert [row["kernel"] for row in found["cells"]] == list(KERNELS)
+    assert found["seconds"] == 1.5 * (len(KERNELS) + 1)
 
 
-def test_cells_can_be_measured_alone(tmp_path: Path, asked: list[Any]) -> None:
+def test_cells_can_be_measured_alone(tmp_path: Path, plans: list[Plan]) -> None:
     words = ["--part", "cells", "--kernel", "numpy", "--agents", "10", "--rounds", "2", "--seconds", "0.1"]
     assert agents.main(["--json", str(tmp_path / "f"), *words]) == 0
-    plan, each = asked
+    (plan,) = plans
     assert (plan.kernels, plan.agents, plan.rounds, plan.seconds) == (("numpy",), (10,), 2, 0.1)
-    assert (plan.deaths, plan.memory, each) == ((), (), ())
+    assert (plan.deaths, plan.memory) == ((), ())
 
 
-def test_memory_and_deaths_can_be_measured_alone(tmp_path: Path, asked: list[Any]) -> None:
+def test_memory_and_deaths_can_be_measured_alone(tmp_path: Path, plans: list[Plan]) -> None:
     assert agents.main(["--json", str(tmp_path / "f"), "--part", "memory", "--agents", "10"]) == 0
-    plan, each = asked
+    (plan,) = plans
     assert list(plan.blocks()) == []
-    assert (plan.deaths, plan.memory, each) == (DEATHS, (10,), (10,))
+    assert (plan.deaths, plan.memory) == (DEATHS, (10,))
+
+
+def test_what_was_measured_stays_when_the_rest_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(plan: Plan, _: Any) -> dict[str, Any]:
+        if "python" in plan.kernels:
+            raise KeyboardInterrupt
+        return report(cell("hybrid", (1, 2, 3), kernel=plan.kernels[0]), seconds=1.0)
+
+    monkeypatch.setattr(agents, "report", broken)
+    file = tmp_path / "figures.json"
+    with pytest.raises(KeyboardInterrupt):
+        agents.main(["--json", str(file), "--kernel", "numpy", "--kernel", "python"])
+    assert [row["kernel"] for row in json.loads(file.read_text(encoding="utf-8"))["cells"]] == ["numpy"]

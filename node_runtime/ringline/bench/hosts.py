@@ -80,6 +80,12 @@ class Host:
         family = procfs.family(self._process.pid)
         return sum(procfs.memory(pid).pss for pid in family), len(family)
 
+    def dismiss(self) -> None:
+        """Tell it to end, without waiting; the end of ``with`` waits."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -87,12 +93,9 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._stack, self._process:
-            try:
-                assert self._process.stdin is not None
-                self._process.stdin.close()
+            self.dismiss()
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_S)
-            except (OSError, subprocess.TimeoutExpired):
-                pass
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

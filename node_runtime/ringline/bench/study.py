@@ -147,6 +147,8 @@ def block(plan: Plan, kernel: str, agents: int, url: str) -> list[Cell]:
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 for load in loads:
                     measure(hosts[name], cells[load, name], cost, plan.seconds)
+        for each in [*bare, *hosts.values()]:
+            each.dismiss()  # all at once: ending takes as long as starting
     return list(cells.values())
 
 
