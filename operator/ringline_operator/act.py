@@ -5,6 +5,7 @@ What the API server answers goes into the cache at once, so that the next decisi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -60,6 +61,7 @@ class Actor:
         self._lease = lease
         self._settings = settings
         self._policies: dict[Key, Template] = {}
+        self._policing = asyncio.Lock()
         self._moulds: dict[Key, tuple[Template, PodMould]] = {}
 
     async def act(self, key: Key, action: Action) -> None:
@@ -160,11 +162,13 @@ class Actor:
         if not self._settings.network_policies or group.pipeline is None or group.template is None:
             return
         template = group.template
-        if self._policies.get(key) is template:
-            return
-        body = network_policy(group.pipeline, template, self._settings.monitoring_namespace)
-        await self._kube.apply("NetworkPolicy", key[0], body["metadata"]["name"], body)
-        self._policies[key] = template
+        # The first of many pods makes it, the others wait: no pod is without.
+        async with self._policing:
+            if self._policies.get(key) is template:
+                return
+            body = network_policy(group.pipeline, template, self._settings.monitoring_namespace)
+            await self._kube.apply("NetworkPolicy", key[0], body["metadata"]["name"], body)
+            self._policies[key] = template
 
     async def _claim(self, key: Key, action: ClaimPod) -> None:
         body = {

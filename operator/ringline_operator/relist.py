@@ -5,6 +5,7 @@ The watches tell what changes; a list tells what is, and so repairs whatever a w
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from ringline_operator.kube import Kube
@@ -17,12 +18,17 @@ KINDS: Final = {"MediaPipeline": "", "MediaSession": "", "Pod": LABEL_SESSION}
 
 async def relist(kube: Kube, cache: Cache, settings: OperatorSettings) -> None:
     """Bring the cache to what the API server holds now. Raises `ApiError`."""
-    for kind, selector in KINDS.items():
-        for namespace in settings.watched or ("",):
-            listed: set[str] = set()
-            version = 0
-            async for items, version in kube.pages(kind, namespace, selector):  # noqa: B007
-                for item in items:
-                    listed.add(item["metadata"]["uid"])
-                    cache.note(kind, None, item)
-            cache.replace(kind, namespace, listed, version)
+    places = [(kind, namespace) for kind in KINDS for namespace in settings.watched or ("",)]
+    for end in await asyncio.gather(*(_list(kube, cache, *place) for place in places), return_exceptions=True):
+        if isinstance(end, BaseException):
+            raise end
+
+
+async def _list(kube: Kube, cache: Cache, kind: str, namespace: str) -> None:
+    listed: set[str] = set()
+    version = 0
+    async for items, version in kube.pages(kind, namespace, KINDS[kind]):  # noqa: B007
+        for item in items:
+            listed.add(item["metadata"]["uid"])
+            cache.note(kind, None, item)
+    cache.replace(kind, namespace, listed, version)

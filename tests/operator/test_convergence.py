@@ -46,12 +46,12 @@ def claim(name: str) -> dict[str, Any]:
 class Process:
     """One life of the operator over a fake API server: everything it knows is gone with it."""
 
-    def __init__(self, api: FakeApi, lease: Lease | None = None) -> None:
+    def __init__(self, api: FakeApi, lease: Lease | None = None, *, policies: bool = False) -> None:
         self.api = api
         api.dead = False
         self.queue = WorkQueue()
         self.cache = Cache(self.queue)
-        settings = OperatorSettings(network_policies=False)
+        settings = OperatorSettings(network_policies=policies)
         lease = lease or cast("Lease", HeldLease())
         self.teller = Teller(cast("Kube", api))
         actor = Actor(cast("Kube", api), self.cache, lease, settings, teller=self.teller)

@@ -64,6 +64,13 @@ async def test_a_refusal_carries_what_the_server_said(api: Served) -> None:
     assert kube.gate.failing
 
 
+async def test_no_answer_is_asked_for_in_a_compressed_form(api: Served) -> None:
+    found, info = api
+    found.answers.append(lambda request: web.json_response({"wanted": request.headers["Accept-Encoding"]}))
+    async with Kube(info) as kube:
+        assert await kube.get("Pod", "studio", "a") == {"wanted": "identity"}
+
+
 async def test_after_a_401_the_request_is_sent_again_with_fresh_credentials(api: Served) -> None:
     found, info = api
     found.answers.append(refusal(401, "Unauthorized"))

@@ -77,6 +77,38 @@ async def test_the_loop_makes_what_is_asked_for_and_comes_to_rest() -> None:
     assert api.calls <= calls + 1, "at rest it asks for nothing but the pipeline's last status"
 
 
+class Slow(FakeApi):
+    """Takes its time for a network policy, and may refuse it."""
+
+    async def apply(self, kind: str, namespace: str, name: str, body: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return await super().apply(kind, namespace, name, body)
+
+
+async def test_the_first_pod_of_a_pipeline_waits_for_its_network_policy_and_so_do_the_others() -> None:
+    api = Slow()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=6))
+    process = Process(api, policies=True)
+    await process.settle()
+    made = [kind for kind, event, _ in api.history if event == "ADDED" and kind in ("NetworkPolicy", "Pod")]
+    assert made == ["NetworkPolicy", *["Pod"] * 6]
+    assert [kind for kind, _, _ in api.history].count("NetworkPolicy") == 1, "once is enough for all"
+
+
+async def test_where_the_policy_is_refused_there_is_no_pod() -> None:
+    api = Slow()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=2))
+    api.refuse["NetworkPolicy"] = ApiError(403, "Forbidden", "no")
+    process = Process(api, policies=True)
+    process.relist()
+    for _ in range(3):
+        await process.look()
+    assert not api.of("Pod")
+    api.refuse = {}
+    await process.settle()
+    assert len(api.of("Pod")) == 2
+
+
 async def test_a_session_that_cannot_be_written_does_not_hold_up_the_others() -> None:
     api = Picky()
     api.put_object("MediaPipeline", "default", pipeline(replicas=0))
