@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,21 @@ def two_cpus() -> tuple[int, int]:
     return cpus[0], cpus[1 % len(cpus)]
 
 
+def place(cpus: Iterable[int]) -> None:
+    """Let all threads of this process, those of libraries too, run on these CPUs only."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), set(cpus))
+
+
 @contextmanager
-def pinned(cpu: int) -> Iterator[None]:
+def pinned(*cpus: int) -> Iterator[None]:
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
+    place(cpus)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        place(before)
 
 
 def _cpu_name() -> str:

@@ -76,3 +76,30 @@ class SyncPass(MultiprocessNode):
 
     def process(self, data: RuntimeData) -> RuntimeData:
         return data
+
+
+class AsyncPass(MultiprocessNode):
+    """The same on an event loop."""
+
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
+class SyncBurst(MultiprocessNode):
+    """Answers a number with as many small messages, as fast as they are taken."""
+
+    def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
+        message = RuntimeData.audio(np.zeros(BLOCK // 2, np.float32), RATE)
+        for _ in range(data.as_json()):
+            yield message
+
+
+class SyncCount(MultiprocessNode):
+    """Takes `each` messages (its configuration), then says so."""
+
+    seen = 0
+
+    def process(self, data: RuntimeData) -> RuntimeData | None:
+        del data
+        self.seen += 1
+        return RuntimeData.json(self.seen) if self.seen % self.config["each"] == 0 else None

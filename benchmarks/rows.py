@@ -6,8 +6,8 @@ Every benchmark yields `Row`s; `__main__` collects them. The shape of the JSON i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from rich.console import Console
@@ -19,16 +19,21 @@ Statistic = Literal["p50", "p90", "p99", "max"]
 
 @dataclass(frozen=True)
 class Bar:
-    """What a row should reach: `statistic` of it at most `limit`; `text` says where the limit comes from."""
+    """What a row should reach: `statistic` of it at most `limit`, or at least; `text` says where the limit comes from."""
 
     limit: float
     text: str
     statistic: Statistic = "p50"
+    least: bool = False
+    """The more the better: throughput, not time."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: `values` in `unit`. A row without values says in `skipped` why there are none and what to do."""
+    """One figure: `values` in `unit`. A row without values says in `skipped` why there are none and what to do.
+
+    `labels` say what it is about in words that `page` can sort by: peer, size, way, place, or the verdict that it gives.
+    """
 
     name: str
     unit: str
@@ -36,6 +41,7 @@ class Row:
     bar: Bar | None = None
     note: str = ""
     skipped: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, statistic: Statistic) -> float:
         share = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}[statistic]
@@ -45,7 +51,8 @@ class Row:
     def met(self) -> bool | None:
         if self.bar is None or not self.values:
             return None
-        return self.at(self.bar.statistic) <= self.bar.limit
+        value = self.at(self.bar.statistic)
+        return value >= self.bar.limit if self.bar.least else value <= self.bar.limit
 
     def as_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"name": self.name, "unit": self.unit, "n": len(self.values)}
@@ -53,10 +60,16 @@ class Row:
             row |= {name: round(self.at(name), 3) for name in ("p50", "p90", "p99", "max")}
             row["min"] = round(min(self.values), 3)
         bar = self.bar
-        row["bar"] = bar and {"limit": round(bar.limit, 3), "statistic": bar.statistic, "text": bar.text}
+        row["bar"] = bar and {
+            "limit": round(bar.limit, 3),
+            "statistic": bar.statistic,
+            "text": bar.text,
+            "least": bar.least,
+        }
         row["met"] = self.met
         row["note"] = self.note
         row["skipped"] = self.skipped
+        row["labels"] = dict(self.labels)
         return row
 
 
@@ -93,4 +106,5 @@ def _verdict(row: Row) -> str:
     if row.bar is None:
         return row.note
     mark = "[green]met[/]" if row.met else "[red]missed[/]"
-    return f"{mark}: {row.bar.statistic} ≤ {row.bar.limit:,.1f} ({row.bar.text})"
+    sign = "≥" if row.bar.least else "≤"
+    return f"{mark}: {row.bar.statistic} {sign} {row.bar.limit:,.1f} ({row.bar.text})"

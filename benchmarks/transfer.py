@@ -1,239 +1,134 @@
 """Arrays to another process and back, by size, beside other ways to do it, in interleaved rounds of one run.
 
-Both sides write the whole payload into the transport and the receiver looks at its first and last byte. The round trip is
-timed by the client; the one-way time by the receiver, against the time that the sender wrote into the payload just before
-(both clocks are CLOCK_MONOTONIC). Client and server run on two CPUs. Each way and size gets turns in every round, so that a
-noisy moment hits all of them.
+Both sides write the whole payload into the transport and the receiver looks at its first and last byte; in place they write
+a few bytes into a block that is not copied. The round trip is timed by the client; the one-way time by the receiver, against
+the time that the sender wrote into the payload just before (both clocks are CLOCK_MONOTONIC). Client and server run on two
+CPUs, on one, and where the scheduler likes. Each way and size gets turns in every round, so that a noisy moment hits all.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from benchmarks.machine import pinned, two_cpus
+from benchmarks.limits import two_copies
+from benchmarks.pairs import PLACES, Pair, pairs
 from benchmarks.peers.base import LARGEST, Array, Transport
-from benchmarks.peers.iceoryx import IceoryxTransport
+from benchmarks.peers.iceoryx import BusyIceoryxTransport, IceoryxTransport
 from benchmarks.peers.ours import RawRinglineTransport, RinglineTransport
-from benchmarks.peers.queues import QueueTransport
+from benchmarks.peers.queues import PipeTransport, QueueTransport
 from benchmarks.peers.shared import SharedMemoryTransport
 from benchmarks.peers.sockets import ZmqTransport
-from benchmarks.rows import Bar, Row, not_installed, percentile
+from benchmarks.rows import Bar, Row, percentile
 
-SIZES: Final = {
-    "960 B (10 ms of 48 kHz i16)": 960,
-    "192 kB": 192_000,
-    "921.6 kB (480p)": 921_600,
-    "6.2 MB (1080p)": 6_220_800,
-    "10 MiB": LARGEST,
-}
-_TEN: Final = "10 MiB"
-_STOP: Final = 9
-"""Length of the message that ends the server: shorter than any that is measured."""
-_IN_PLACE: Final = 1 << 63
-"""In the time at the head of a message: it was written in place, answer alike."""
-Times = dict[tuple[str, str, str], list[float]]
-_CONTEXT: Final = get_context("spawn")
+TEN: Final = "10 MiB"
+SIZES: Final = {"64 B": 64, "960 B": 960, "64 KiB": 64 << 10, "1 MiB": 1 << 20, TEN: LARGEST}
+COPIES: Final = "two memcpys"
+OURS, RAW = RinglineTransport.name, RawRinglineTransport.name
+EVENTS, BUSY = IceoryxTransport.name, BusyIceoryxTransport.name
+_TWO, _ONE, _ = PLACES
+Key = tuple[str, str, str, str]
+"""Peer, size, way, place."""
+Times = dict[Key, list[float]]
 
 
-def transports() -> list[Callable[[], Transport]]:
+def transports() -> list[type[Transport]]:
     return [
-        RinglineTransport,
         RawRinglineTransport,
+        RinglineTransport,
         IceoryxTransport,
-        lambda: SharedMemoryTransport(_CONTEXT),
+        BusyIceoryxTransport,
+        SharedMemoryTransport,
         ZmqTransport,
-        lambda: QueueTransport(_CONTEXT),
+        PipeTransport,
+        QueueTransport,
     ]
 
 
 def measure(*, quick: bool) -> Iterator[Row]:
-    rounds, seconds = (2, 0.02) if quick else (12, 0.12)
-    sizes = {name: SIZES[name] for name in (*list(SIZES)[:1], _TEN)} if quick else SIZES
+    rounds, seconds = (2, 0.02) if quick else (4, 0.1)
+    sizes = {name: SIZES[name] for name in ("64 B", TEN)} if quick else SIZES
     times: Times = defaultdict(list)
-    pairs: list[Pair] = []
     absent: list[Row] = []
-    try:
-        for make in transports():
-            pair = _pair(make, absent)
-            if pair is not None:
-                pairs.append(pair)
-        with pinned(two_cpus()[0]):
-            for _ in range(rounds):
-                _round(pairs, sizes, seconds, times)
-    finally:
-        for pair in pairs:
-            pair.close()
+    with pairs(transports(), absent, f"{TEN}, round trip") as connected:
+        for _ in range(rounds):
+            for where in PLACES[:1] if quick else PLACES:
+                _round(connected, sizes, seconds, where, times)
     yield from _rows(times, list(sizes))
+    yield from verdicts(times)
     yield from absent
 
 
-def _pair(make: Callable[[], Transport], absent: list[Row]) -> Pair | None:
-    """Connect; a peer that is not installed or does not work here gets a row that says so. Ours has to work."""
-    transport = make()
-    name = f"{transport.name}, {_TEN}, round trip"
-    if not transport.installed():
-        absent.append(not_installed(name, "us", transport.package))
-        return None
-    try:
-        return Pair(transport)
-    except Exception as error:
-        if isinstance(transport, RinglineTransport):
-            raise
-        absent.append(Row(name, "us", skipped=f"does not work here: {type(error).__name__}: {error}"))
-        return None
-
-
-class Pair:
-    """A transport with its server process, kept for all rounds."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        mine, its = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=serve, args=(transport, two_cpus()[1], its), daemon=True)
-        self._process.start()
-        its.close()
-        try:
-            transport.open("client")
-            mine.send_bytes(b"made")  # the client makes what the server attaches to
-            mine.recv_bytes()  # ends with EOFError if the server died
-            self._turn(np.zeros(64, np.uint8), in_place=False)
-        except BaseException:
-            self._end_process()
-            with suppress(Exception):
-                transport.close()
-            raise
-        finally:
-            mine.close()
-
-    def _turn(self, source: Array, *, in_place: bool) -> tuple[float, float]:
-        """Send and get back once; the round trip and the way there, in microseconds."""
-        began = time.monotonic_ns()
-        head = (began | (_IN_PLACE if in_place else 0)).to_bytes(8, "little")
-        if in_place:
-            self.transport.send_in_place(source.size, head)
-        else:
-            source[:8] = np.frombuffer(head, np.uint8)
-            self.transport.send(source)
-        answer = self.transport.receive()
-        ended = time.monotonic_ns()
-        there = int.from_bytes(answer[:8].tobytes(), "little")
-        del answer
-        self.transport.release()
-        return (ended - began) / 1e3, there / 1e3
-
-    def turns(self, source: Array, seconds: float, *, in_place: bool) -> Iterator[tuple[float, float]]:
-        for _ in range(3):
-            self._turn(source, in_place=in_place)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            yield self._turn(source, in_place=in_place)
-
-    def close(self) -> None:
-        try:
-            self.transport.send(np.zeros(_STOP, np.uint8))
-            self._process.join(5)
-        finally:
-            self._end_process()
-            self.transport.close()
-
-    def _end_process(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._process.close()
-
-
-def serve(transport: Transport, cpu: int, client: Connection) -> None:
-    """Answer each message with one of the same size that begins with how long the way here took, in nanoseconds."""
-    os.sched_setaffinity(0, {cpu})
-    client.recv_bytes()
-    transport.open("server")
-    client.send_bytes(b"open")
-    sources: dict[int, Array] = {}
-    while True:
-        array = transport.receive()
-        now = time.monotonic_ns()
-        size, began = array.size, int.from_bytes(array[:8].tobytes(), "little")
-        checked = int(array[0]) + int(array[-1])
-        del array
-        transport.release()
-        if size == _STOP:
-            break
-        assert checked >= 0
-        head = (now - (began & ~_IN_PLACE)).to_bytes(8, "little")
-        _answer(transport, sources, size, head, in_place=bool(began & _IN_PLACE))
-    transport.close()
-
-
-def _answer(transport: Transport, sources: dict[int, Array], size: int, head: bytes, *, in_place: bool) -> None:
-    if in_place:
-        transport.send_in_place(size, head)
-        return
-    source = sources.setdefault(size, np.ones(size, np.uint8))
-    source[:8] = np.frombuffer(head, np.uint8)
-    transport.send(source)
-
-
-def _round(pairs: list[Pair], sizes: dict[str, int], seconds: float, times: Times) -> None:
+def _round(connected: list[Pair], sizes: dict[str, int], seconds: float, where: str, times: Times) -> None:
     for label, size in sizes.items():
         source = np.ones(size, np.uint8)
-        times["two memcpys", label, "round trip"] += _two_copies(source, seconds / 2)
-        for pair in pairs:
-            ways = ["round trip", "in place"] if pair.transport.in_place else ["round trip"]
-            for way in ways:
-                for trip, there in pair.turns(source, seconds, in_place=way == "in place"):
-                    times[pair.transport.name, label, way].append(trip)
-                    times[pair.transport.name, label, f"{way}, one way"].append(there)
+        if where == _TWO:
+            times[COPIES, label, "round trip", where] += two_copies(source, seconds / 2)
+        for pair in connected:
+            if where == _ONE and pair.transport.busy:
+                continue  # it would poll away the time that the other side needs
+            with pair.placed(where):
+                _turns(pair, source, seconds, (label, where), times)
 
 
-def _two_copies(source: Array, seconds: float) -> Iterator[float]:
-    """Copy one array into shared memory, then another one elsewhere, as the two sides of a round trip must."""
-    sources = [source, source.copy()]
-    with ExitStack() as memory:
-        mapped = [memory.enter_context(closing(mmap.mmap(-1, source.size))) for _ in sources]
-        targets = [np.frombuffer(place, np.uint8) for place in mapped]
-        for target in targets:
-            target[::4096] = 0
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            began = time.monotonic_ns()
-            for target, array in zip(targets, sources, strict=True):
-                np.copyto(target, array)
-            yield (time.monotonic_ns() - began) / 1e3
-        del target, targets
+def _turns(pair: Pair, source: Array, seconds: float, about: tuple[str, str], times: Times) -> None:
+    label, where = about
+    name = pair.transport.name
+    for way in ("round trip", "in place") if pair.transport.in_place else ("round trip",):
+        for trip, there in pair.turns(source, seconds, in_place=way == "in place"):
+            times[name, label, way, where].append(trip)
+            times[name, label, f"{way}, one way", where].append(there)
 
 
-def _rows(times: Times, labels: list[str]) -> Iterator[Row]:
-    for label in labels:
-        for (name, size, way), values in times.items():
-            if size == label:
-                yield Row(f"{name}, {size}, {way}", "us", values, _bar(times, name, size, way))
-    yield from _against_iceoryx(times)
+def _rows(times: Times, sizes: list[str]) -> Iterator[Row]:
+    for wanted in sizes:
+        for (name, size, way, where), values in times.items():
+            if size == wanted:
+                labels = {"peer": name, "size": size, "way": way, "place": where}
+                place = "" if where == _TWO else f", {where}"
+                yield Row(f"{name}, {size}, {way}{place}", "us", values, labels=labels)
 
 
-def _bar(times: Times, name: str, size: str, way: str) -> Bar | None:
-    if size != _TEN or not name.startswith("ringline"):
-        return None
-    if way == "round trip":
-        copies = percentile(times["two memcpys", _TEN, "round trip"], 0.5)
-        return Bar(1.25 * copies, "1.25 x two memcpys")
-    return Bar(1000.0, "1 ms") if way == "round trip, one way" else None
+def verdicts(times: Times) -> Iterator[Row]:
+    """Hold what was measured to what it should reach; the comparisons are between raw bytes, which is what the peers move."""
+    for size, way, where, peer, share in (
+        ("64 B", "round trip", _TWO, EVENTS, 0.1),
+        ("64 B", "round trip", _TWO, BUSY, 0.3),
+        ("64 B", "round trip", _ONE, EVENTS, 0.4),
+        ("1 MiB", "round trip", _TWO, BUSY, 0.9),
+        (TEN, "round trip", _TWO, EVENTS, 1.0),
+        (TEN, "round trip", _TWO, COPIES, 1.25),
+        (TEN, "in place", _TWO, EVENTS, 0.05),
+    ):
+        mine, theirs = times.get((RAW, size, way, where)), times.get((peer, size, way, where))
+        if mine and theirs:
+            bar = Bar(share * percentile(theirs, 0.5), f"{share:g} x {peer}")
+            about = {"verdict": f"{size}, {_spoken(way)}, {where}"}
+            yield Row(f"{RAW} against {peer}, {size}, {way}, {where}", "us", mine, bar, labels=about)
+    yield from _one_way(times)
+    yield from _in_place_everywhere(times)
 
 
-def _against_iceoryx(times: Times) -> Iterator[Row]:
-    """Give the comparison with iceoryx2 rows of its own: its bar is another than the one by memcpy. It moves raw bytes."""
-    ours, raw = RinglineTransport.name, RawRinglineTransport.name
-    for name, way, share in ((ours, "round trip", 1.0), (raw, "round trip", 1.0), (raw, "in place", 0.05)):
-        peer = times.get((IceoryxTransport.name, _TEN, way))
-        if peer:
-            bar = Bar(share * percentile(peer, 0.5), f"{share:g} x iceoryx2 with events")
-            yield Row(f"{name} against iceoryx2, {_TEN}, {way}", "us", times[name, _TEN, way], bar)
+def _spoken(way: str) -> str:
+    return "round trip by copy" if way == "round trip" else "round trip in place"
+
+
+def _one_way(times: Times) -> Iterator[Row]:
+    there = times.get((RAW, TEN, "round trip, one way", _TWO))
+    if there:
+        about = {"verdict": f"{TEN}, one way by copy, {_TWO}"}
+        yield Row(f"{RAW}, {TEN}, one way", "us", there, Bar(1000.0, "1 ms"), labels=about)
+
+
+def _in_place_everywhere(times: Times) -> Iterator[Row]:
+    """A block is not touched, so its size must not matter: the slowest smaller size against the largest."""
+    largest = times.get((RAW, TEN, "in place", _TWO))
+    smaller = [values for size in SIZES if size != TEN and (values := times.get((RAW, size, "in place", _TWO)))]
+    if largest and smaller:
+        slowest = max(smaller, key=lambda values: percentile(values, 0.5))
+        bar = Bar(1.1 * percentile(largest, 0.5), f"the time of {TEN}, and a tenth for noise")
+        about = {"verdict": f"every smaller size in place, {_TWO}"}
+        yield Row(f"{RAW}, slowest size below {TEN}, in place", "us", slowest, bar, labels=about)

@@ -1,4 +1,4 @@
-"""iceoryx2 with events: shared memory without copies, and a second service to wake the receiver."""
+"""iceoryx2: shared memory without copies. With events a second service wakes the receiver; without, it polls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.base import DEPTH, LARGEST, Array, Side, Transport
+from benchmarks.peers.base import Array, Side, Transport
 
 
 class IceoryxTransport(Transport):
@@ -20,7 +20,8 @@ class IceoryxTransport(Transport):
     package = "iceoryx2"
     in_place = True
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._tag = uuid.uuid4().hex[:12]
         self._folder = f"{tempfile.gettempdir()}/ringline-bench-{self._tag}"
 
@@ -43,7 +44,7 @@ class IceoryxTransport(Transport):
         subscribed, event_in = self._services(iceoryx2, into)
         self._publisher = (
             published.publisher_builder()
-            .initial_max_slice_len(LARGEST)
+            .initial_max_slice_len(self.largest)
             .max_loaned_samples(2)
             .backpressure_strategy(iceoryx2.BackpressureStrategy.RetryUntilDelivered)
             .create()
@@ -59,7 +60,7 @@ class IceoryxTransport(Transport):
             self._node.service_builder(name)
             .publish_subscribe(iceoryx2.Slice[ctypes.c_uint8])
             .enable_safe_overflow(False)
-            .subscriber_max_buffer_size(DEPTH)
+            .subscriber_max_buffer_size(self.depth)
             .subscriber_max_borrowed_samples(2)
             .max_publishers(1)
             .max_subscribers(1)
@@ -72,21 +73,24 @@ class IceoryxTransport(Transport):
         sample = self._publisher.loan_slice_uninit(array.size)
         ctypes.memmove(sample.payload_ptr, array.ctypes.data, array.size)
         sample.assume_init().send()
-        self._notifier.notify()
+        if not self.busy:
+            self._notifier.notify()
 
     def send_in_place(self, size: int, head: bytes) -> None:
         sample = self._publisher.loan_slice_uninit(size)
         ctypes.memmove(sample.payload_ptr, head, len(head))
         sample.assume_init().send()
-        self._notifier.notify()
+        if not self.busy:
+            self._notifier.notify()
 
-    def receive(self) -> Array:
+    def receive(self) -> Any:
         sample = self._subscriber.receive()
         while sample is None:
-            self._listener.blocking_wait()
+            if not self.busy:
+                self._listener.blocking_wait()
             sample = self._subscriber.receive()
         self._sample = sample
-        return np.frombuffer(sample.payload().as_memory_view(), np.uint8)
+        return np.frombuffer(sample.payload().as_memory_view(), np.uint8)  # its items are numbers only so
 
     def release(self) -> None:
         self._sample.delete()
@@ -100,3 +104,10 @@ class IceoryxTransport(Transport):
             rmtree(self._folder, ignore_errors=True)
             for left in Path("/dev/shm").glob(f"{self._tag}_*"):
                 left.unlink()
+
+
+class BusyIceoryxTransport(IceoryxTransport):
+    """Its quickest way, for whoever has a CPU to spare for each receiver."""
+
+    name = "iceoryx2 (busy polling)"
+    busy = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from ringline.graph.layout import ChannelPlan, arena_layout
 from ringline.names import HOST
 from ringline.settings import RuntimeConfig
 
-_THERE: Final = ChannelPlan(0, "there", HOST, "output", "echo", "input", 4)
-_BACK: Final = ChannelPlan(1, "back", "echo", "output", HOST, "input", 4)
-
 
 class RinglineTransport(Transport):
     """The client is the arena's host, the server its only node; settings are the defaults."""
@@ -29,16 +26,19 @@ class RinglineTransport(Transport):
     name = "ringline"
     in_place = True
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._folder = tempfile.mkdtemp(prefix="ringline-bench-", dir="/dev/shm")
 
     def open(self, side: Side) -> None:
         from ringline.shm import Arena
 
         settings = RuntimeConfig()
+        there = ChannelPlan(0, "there", HOST, "output", "echo", "input", self.depth)
+        back = ChannelPlan(1, "back", "echo", "output", HOST, "input", self.depth)
         layout = arena_layout(
             ["echo", HOST],
-            [_THERE, _BACK],
+            [there, back],
             max_message_bytes=settings.max_message_size,
             shm_bytes=settings.shm_segment_size,
         )
@@ -47,9 +47,9 @@ class RinglineTransport(Transport):
             self._arena = Arena.create(Path(self._folder), layout)
         else:
             self._arena = Arena.attach(Path(self._folder), "echo")
-        there, back = ("there", "back") if self._client else ("back", "there")
-        self._writer = self._arena.writer([there])
-        self._reader = self._arena.reader(back)
+        out, into = ("there", "back") if self._client else ("back", "there")
+        self._writer = self._arena.writer([out])
+        self._reader = self._arena.reader(into)
         self._held: Any = None
 
     def send(self, array: Array) -> None:
@@ -63,11 +63,10 @@ class RinglineTransport(Transport):
         kind, meta = encode_meta(RuntimeData("tensor", np.asarray(memoryview(loan))))
         self._writer.commit(loan, kind, meta, 0)
 
-    def receive(self) -> Array:
+    def receive(self) -> Any:
         lease = self._next()
         self._held = decode(lease.kind, lease.meta, lease, timestamp=lease.timestamp)
-        array: Array = self._held.as_numpy()
-        return array
+        return self._held.as_numpy()
 
     def _next(self) -> Any:
         while (lease := self._reader.next()) is None:
@@ -97,6 +96,6 @@ class RawRinglineTransport(RinglineTransport):
         memoryview(loan).cast("B")[: len(head)] = head
         self._writer.commit(loan, 6, b"", 0)
 
-    def receive(self) -> Array:
+    def receive(self) -> Any:
         self._held = self._next()
-        return np.frombuffer(self._held, np.uint8)
+        return memoryview(self._held)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from multiprocessing.context import SpawnContext
 from multiprocessing.shared_memory import SharedMemory
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from benchmarks.peers.base import DEPTH, LARGEST, Array, Side, Transport
+from benchmarks.peers.base import Array, Side, Transport
+from benchmarks.peers.queues import CONTEXT
 
 
 class SharedMemoryTransport(Transport):
-    """Each direction has DEPTH places used in turn; ping-pong never overruns them, so no credits go back."""
+    """Each direction has places used in turn. Ping-pong never overruns them; for a stream the reader says what it has read."""
 
     name = "shared_memory + Pipe"
     in_place = True
 
-    def __init__(self, context: SpawnContext) -> None:
-        self._memory = [SharedMemory(create=True, size=DEPTH * LARGEST) for _ in range(2)]
-        self._pipe = context.Pipe()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._memory = [SharedMemory(create=True, size=self.depth * self.largest) for _ in range(2)]
+        self._pipe = CONTEXT.Pipe()
         self._next = 0
+        self._room = self.depth
         for memory in self._memory:
             _bytes(memory)[::4096] = 0
 
     def open(self, side: Side) -> None:
         self._client = side == "client"
         first, second = (0, 1) if self._client else (1, 0)
-        self._out = _bytes(self._memory[first]).reshape(DEPTH, LARGEST)
-        self._in = _bytes(self._memory[second]).reshape(DEPTH, LARGEST)
+        self._out = _bytes(self._memory[first]).reshape(self.depth, self.largest)
+        self._in = _bytes(self._memory[second]).reshape(self.depth, self.largest)
         self._end = self._pipe[first]
 
     def send(self, array: Array) -> None:
@@ -42,15 +44,24 @@ class SharedMemoryTransport(Transport):
         self._tell(place, size)
 
     def _place(self) -> int:
-        self._next = (self._next + 1) % DEPTH
+        if self.streaming:
+            while not self._room:
+                self._end.recv_bytes()
+                self._room += 1
+            self._room -= 1
+        self._next = (self._next + 1) % self.depth
         return self._next
 
     def _tell(self, place: int, size: int) -> None:
         self._end.send_bytes(place.to_bytes(1, "little") + size.to_bytes(4, "little"))
 
-    def receive(self) -> Array:
+    def receive(self) -> Any:
         told = self._end.recv_bytes()
         return self._in[told[0], : int.from_bytes(told[1:], "little")]
+
+    def release(self) -> None:
+        if self.streaming:
+            self._end.send_bytes(b"r")
 
     def close(self) -> None:
         del self._in, self._out
