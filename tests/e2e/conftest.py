@@ -1,7 +1,7 @@
 """What the end-to-end tests stand on: a cluster by KUBECONFIG, the chart installed once, a namespace for each module.
 
 Images are named by RINGLINE_IMAGE and RINGLINE_OPERATOR_IMAGE and must be loaded in the cluster. Times are collected and
-written as JSON to the file that RINGLINE_E2E_REPORT names; no test asserts one.
+written as JSON to the file that RINGLINE_E2E_REPORT names, with how long each test took; no test asserts one.
 """
 
 from __future__ import annotations
@@ -39,14 +39,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+FIGURES: dict[str, Any] = {}
+TESTS: dict[str, float] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up how long a test and what it stands on took."""
+    if report.nodeid.startswith("tests/e2e/") and not report.skipped:
+        name = report.nodeid.removeprefix("tests/e2e/").replace("::", ": ")
+        TESTS[name] = round(TESTS.get(name, 0.0) + report.duration, 2)
+
+
+def pytest_sessionfinish() -> None:
+    """Write what was measured, and show it: a build machine keeps only what was printed."""
+    if not FIGURES:
+        return
+    document = {"figures": FIGURES, "tests": TESTS, "seconds in all": round(sum(TESTS.values()), 1)}
+    text = json.dumps(document, indent=1, sort_keys=True)
+    print(f"\n{text}")
+    if target := os.environ.get("RINGLINE_E2E_REPORT"):
+        Path(target).write_text(text + "\n")
+
+
 @pytest.fixture(scope="session")
-def report() -> Iterator[dict[str, Any]]:
-    """Figures by name, in seconds unless the name says otherwise; written as JSON at the end."""
-    figures: dict[str, Any] = {}
-    yield figures
-    target = os.environ.get("RINGLINE_E2E_REPORT")
-    if target:
-        Path(target).write_text(json.dumps(figures, indent=1, sort_keys=True))
+def report() -> dict[str, Any]:
+    """Figures by name, in seconds unless the name says otherwise."""
+    return FIGURES
 
 
 def image_values(prefix: str, image: str) -> list[str]:
@@ -65,7 +83,9 @@ def operator(report: dict[str, Any]) -> Iterator[Namespace]:
     chart = str(ROOT / "charts" / "ringline")
     begun = time.monotonic()
     command = ["helm", "upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR_NAMESPACE, "--create-namespace"]
-    subprocess.run([*command, *values, "--wait", "--timeout", "120s"], check=True, timeout=180)
+    # The definitions may be there already, from another release or from kubectl: it is the tests' cluster.
+    options = ["--take-ownership", "--wait", "--timeout", "120s"]
+    subprocess.run([*command, *values, *options], check=True, timeout=180)
     report["helm install to operator ready"] = round(time.monotonic() - begun, 2)
     yield Namespace(OPERATOR_NAMESPACE)
     if not os.environ.get("RINGLINE_E2E_KEEP"):

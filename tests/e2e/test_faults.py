@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.kubectl import Namespace, condition, phase
+from tests.e2e.scenes import flowing, messages, running_pod, session_of, wait_for_flow
 
 KILL = (
     "import os,signal;"
@@ -31,20 +31,19 @@ OUT_OF_TIME = (
 kept busy."""
 
 
-def session_of(namespace: Namespace, pipeline: str, wanted: str = "Running") -> dict[str, Any] | None:
-    found = namespace.list("mediasessions", f"ringline.dev/pipeline={pipeline}")
-    return next((item for item in found if phase(item) == wanted), None)
+OUT_OF_MEMORY = (
+    "import time\nopen('/proc/1/oom_score_adj', 'w').write('1000')\nhoard = [bytearray(1 << 24) for _ in range(400)]\n"
+)
+"""Takes all the memory of a container, after saying that process 1 is to be killed first."""
 
 
 @pytest.fixture
-def pipeline(namespace: Namespace, voice: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[str]:
-    """The voice example with what the test's mark `session` adds, running."""
-    body = copy.deepcopy(voice)
+def pipeline(namespace: Namespace, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A pipeline with the session policy that the test's mark gives; its session runs, and data flows through it."""
     name = request.function.__name__.removeprefix("test_")[:30].rstrip("_").replace("_", "-")
-    body["metadata"]["name"] = name
-    body["spec"]["session"] = {"restartPolicy": "Never", **getattr(request, "param", {})}
-    namespace.apply(body)
+    namespace.apply(flowing(name, session={"restartPolicy": "Never", **getattr(request, "param", {})}))
     namespace.wait("a running session", lambda: session_of(namespace, name))
+    wait_for_flow(namespace, running_pod(namespace, name))
     yield name
     namespace.delete("mediapipeline", name)
 
@@ -53,27 +52,22 @@ def kill_node(namespace: Namespace, pod: str, node: str, signal: str = "SIGKILL"
     namespace.execute(pod, f"node-{node}", "python", "-c", KILL.format(signal=signal), check=False)
 
 
-def running_pod(namespace: Namespace, pipeline: str) -> str:
-    session = session_of(namespace, pipeline)
-    assert session is not None
-    return str(session["status"]["podName"])
-
-
 def test_a_killed_node_fails_its_session(namespace: Namespace, pipeline: str, report: dict[str, Any]) -> None:
-    kill_node(namespace, running_pod(namespace, pipeline), "asr")
+    kill_node(namespace, running_pod(namespace, pipeline), "gain-1")
     begun = time.monotonic()
     failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
     report["node killed to session failed"] = round(time.monotonic() - begun, 2)
     ready = condition(failed, "Ready")
-    assert "asr" in ready["message"]
+    assert "gain_1" in ready["message"]
     exits = {node["name"]: node.get("lastExit", {}) for node in failed["status"]["nodes"]}
-    assert exits["asr"]["exitCode"] == 137
+    assert exits["gain_1"]["exitCode"] == 137
+    assert exits.keys() == {"tone", "gain_1", "meter"}
 
 
 @pytest.mark.parametrize("pipeline", [{"restartPolicy": "OnFailure"}], indirect=True)
 def test_a_failed_session_is_started_again(namespace: Namespace, pipeline: str, report: dict[str, Any]) -> None:
     pod = running_pod(namespace, pipeline)
-    kill_node(namespace, pod, "tts")
+    kill_node(namespace, pod, "meter")
     begun = time.monotonic()
 
     def again() -> dict[str, Any] | None:
@@ -88,17 +82,18 @@ def test_a_failed_session_is_started_again(namespace: Namespace, pipeline: str, 
 @pytest.mark.parametrize("pipeline", [{"onNodeCrash": "RestartNode"}], indirect=True)
 def test_a_node_is_restarted_inside_its_session(namespace: Namespace, pipeline: str, report: dict[str, Any]) -> None:
     pod = running_pod(namespace, pipeline)
-    kill_node(namespace, pod, "answer")
+    kill_node(namespace, pod, "gain-1")
     begun = time.monotonic()
 
     def restarted() -> bool:
         session = session_of(namespace, pipeline)
         nodes = {node["name"]: node for node in session["status"]["nodes"]} if session else {}
-        return int(nodes.get("answer", {}).get("restarts", 0)) == 1
+        return int(nodes.get("gain_1", {}).get("restarts", 0)) == 1
 
     namespace.wait("the restart to show", restarted)
     report["node killed to restarted in the status"] = round(time.monotonic() - begun, 2)
     assert running_pod(namespace, pipeline) == pod
+    wait_for_flow(namespace, pod, messages(namespace, pod))
 
 
 def test_a_pod_deleted_by_hand_fails_its_session(namespace: Namespace, pipeline: str) -> None:
@@ -128,12 +123,16 @@ def condition_reason(namespace: Namespace, pipeline: str, kind: str) -> str:
     return next((item["reason"] for item in found if item.get("status") == "True"), "")
 
 
-def test_a_killed_gateway_comes_back_and_the_session_goes_on(
-    namespace: Namespace, pipeline: str, report: dict[str, Any]
+@pytest.mark.parametrize(
+    ("script", "how"), [(OUT_OF_TIME, "killed"), (OUT_OF_MEMORY, "out of memory")], ids=["killed", "memory"]
+)
+def test_a_gateway_that_dies_comes_back_and_the_session_goes_on(
+    namespace: Namespace, pipeline: str, report: dict[str, Any], script: str, how: str
 ) -> None:
     pod = running_pod(namespace, pipeline)
+    before = wait_for_flow(namespace, pod)
     begun = time.monotonic()
-    namespace.execute(pod, "gateway", "python", "-c", OUT_OF_TIME, check=False)
+    namespace.execute(pod, "gateway", "python", "-c", script, check=False)
 
     def again() -> dict[str, Any] | None:
         body = namespace.get("pod", pod)
@@ -142,9 +141,13 @@ def test_a_killed_gateway_comes_back_and_the_session_goes_on(
         return session_of(namespace, pipeline) if gone_on else None
 
     session = namespace.wait("the gateway's second life", again)
-    report["gateway killed to pod ready again"] = round(time.monotonic() - begun, 2)
+    report[f"gateway {how} to pod ready again"] = round(time.monotonic() - begun, 2)
     assert session["status"]["podName"] == pod
     assert session["status"]["attempt"] == 0
+    (gateway,) = (namespace.get("pod", pod) or {})["status"]["initContainerStatuses"]
+    reason = gateway["lastState"]["terminated"]["reason"]
+    assert reason == "OOMKilled" if how == "out of memory" else reason != "Completed"
+    wait_for_flow(namespace, pod, before)
 
 
 def test_a_node_that_takes_too_much_memory_is_named_as_such(
@@ -155,18 +158,23 @@ def test_a_node_that_takes_too_much_memory_is_named_as_such(
         "import os; os.open; open('/proc/self/oom_score_adj','w').write('0'); b=[bytearray(1<<24) for _ in range(400)]"
     )
     begun = time.monotonic()
-    namespace.execute(pod, "node-asr", "python", "-c", eat, check=False)
+    namespace.execute(pod, "node-gain-1", "python", "-c", eat, check=False)
     failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
     report["node out of memory to session failed"] = round(time.monotonic() - begun, 2)
     exits = {node["name"]: node.get("lastExit", {}) for node in failed["status"]["nodes"]}
-    assert exits["asr"]["reason"] == "OOMKilled"
+    assert exits["gain_1"]["reason"] == "OOMKilled"
 
 
 def test_a_frozen_node_is_found_and_ends_its_session(
     namespace: Namespace, pipeline: str, report: dict[str, Any]
 ) -> None:
-    kill_node(namespace, running_pod(namespace, pipeline), "tts", "SIGSTOP")
+    pod = running_pod(namespace, pipeline)
+    kill_node(namespace, pod, "meter", "SIGSTOP")
     begun = time.monotonic()
+    namespace.wait(
+        "the pod not to be ready", lambda: condition(namespace.get("pod", pod) or {}, "Ready")["status"] == "False"
+    )
+    report["node frozen to pod not ready"] = round(time.monotonic() - begun, 2)
 
     def noticed() -> bool:
         return bool(condition_reason(namespace, pipeline, "Degraded"))
@@ -175,7 +183,7 @@ def test_a_frozen_node_is_found_and_ends_its_session(
     report["node frozen to degraded"] = round(time.monotonic() - begun, 2)
     failed = namespace.wait("the failure", lambda: session_of(namespace, pipeline, "Failed"))
     report["node frozen to session failed"] = round(time.monotonic() - begun, 2)
-    assert "tts" in condition(failed, "Ready")["message"]
+    assert "meter" in condition(failed, "Ready")["message"]
 
 
 @pytest.mark.parametrize("pipeline", [{"restartPolicy": "OnFailure"}], indirect=True)
@@ -196,13 +204,12 @@ def test_an_evicted_pod_is_replaced(namespace: Namespace, pipeline: str, report:
 
 
 @pytest.mark.parametrize("absent", [False, True], ids=["with the operator", "without an operator"])
-def test_a_deleted_namespace_goes(
-    operator: Namespace, voice: dict[str, Any], report: dict[str, Any], *, absent: bool
-) -> None:
+def test_a_deleted_namespace_goes(operator: Namespace, report: dict[str, Any], *, absent: bool) -> None:
     doomed = Namespace("e2e-doomed" + ("-alone" if absent else ""))
     doomed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": doomed.name}})
-    doomed.apply(voice)
-    doomed.wait("a running session", lambda: session_of(doomed, "voice"))
+    doomed.apply(flowing("doomed"))
+    doomed.wait("a running session", lambda: session_of(doomed, "doomed"))
+    wait_for_flow(doomed, running_pod(doomed, "doomed"))
     if absent:
         operator.run("scale", "deployment", "--all", "--replicas=0")
         operator.wait("the operator to go", lambda: not operator.list("pods"))
