@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ringline.agents.pool import AgentPool
+from ringline.agents.pool import MOST_WORKERS, AgentPool
 from ringline.agents.state import SharedState
 from ringline.agents.steps import Step
 from ringline.agents.targets import load
@@ -44,7 +44,7 @@ class ProcessBasedAgentPool:
     """
 
     def __init__(self, num_processes: int | None = None, *, inference: str, paths: Iterable[str] = ()) -> None:
-        self.num_processes = num_processes or os.cpu_count() or 1
+        self.num_processes = num_processes or min(MOST_WORKERS, os.cpu_count() or 1)
         self._inference = inference
         self._known: set[str] = set()
         self._lock = threading.Lock()
