@@ -53,7 +53,8 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
         print(f"{time.monotonic() - began:4.0f} s  agents: {what} …", file=sys.stderr, flush=True)
 
     figures = run(plan, say)
-    say("memory of a process for each agent")
+    if each:
+        say("memory of a process for each agent")
     for name, spec in EACH.items():
         counts = [count for count in each if count <= MOST_SPAWNED or "spawn" not in name]
         figures["memory"] += [held(name, spec, count) for count in counts]
@@ -122,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     memory = () if chosen.part == "cells" else counts
     bare = Plan(crowds(), counts, (), deaths=(), memory=(), seconds=chosen.seconds, rounds=chosen.rounds)
     plans = [replace(bare, kernels=(kernel,)) for kernel in chosen.kernel or KERNELS if chosen.part != "memory"]
-    plans += [replace(bare, deaths=DEATHS, memory=memory)] if memory else []
+    plans += [replace(bare, deaths=DEATHS), replace(bare, memory=memory)] if memory else []
     reports: list[dict[str, Any]] = []
     for plan in plans:
         reports.append(report(plan, plan.memory))

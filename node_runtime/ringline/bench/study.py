@@ -116,14 +116,18 @@ def _milliseconds(delays: Sequence[float], share: float) -> float | None:
 def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Measure everything in the plan; `say` is told what is measured now."""
     cells: list[Cell] = []
+    memory: list[dict[str, Any]] = []
+    deaths: list[dict[str, Any]] = []
     with service() as url:
         for kernel, agents in plan.blocks():
             say(f"{kernel}, {agents} agents")
             cells += block(plan, kernel, agents, url)
-    say("memory")
-    memory = [held(name, spec, agents) for agents in plan.memory for name, spec in plan.crowds.items()]
-    say("an agent that dies")
-    deaths = [died(name, spec, death) for death in plan.deaths for name, spec in plan.crowds.items()]
+    for agents in plan.memory:
+        say(f"memory, {agents} agents")
+        memory += [held(name, spec, agents) for name, spec in plan.crowds.items()]
+    for death in plan.deaths:
+        say(f"an agent that dies of {death}")
+        deaths += [died(name, spec, death) for name, spec in plan.crowds.items()]
     return {"cells": [cell.as_json() for cell in cells], "memory": memory, "deaths": deaths}
 
 

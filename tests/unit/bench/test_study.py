@@ -132,7 +132,7 @@ def test_the_whole_report_is_made_with_a_crowd_that_waits() -> None:
     told: list[str] = []
     plan = Plan({"bare": BARE}, (2,), ("none", "mixed"), ("scaled",), ("exit",), (2,), seconds=0.1, rounds=1)
     report = study.run(plan, told.append)
-    assert told == ["none, 2 agents", "mixed, 2 agents", "memory", "an agent that dies"]
+    assert told == ["none, 2 agents", "mixed, 2 agents", "memory, 2 agents", "an agent that dies of exit"]
     assert [(cell["kernel"], cell["load"], cell["agents"]) for cell in report["cells"]] == [
         ("none", "at once", 2),
         ("mixed", "scaled", 2),
