@@ -47,7 +47,7 @@ static int try_attach(rl_self *self, rl_error *error) {
         return rl_fail(error, RL_E_ARENA, errno, "can't lock node '%s': %s", self->map->node[self->node].name, strerror(errno));
     if (taken > 0)
         return 1;
-    uint64_t life = atomic_load_explicit(&words->life, ACQ); /* SYNC POINT: pairs with H7 */
+    uint64_t life = atomic_load_explicit(&words->life, ACQ); /* A2. SYNC POINT [ACQ]: pairs with H7: all repairs before A3 reads the table */
     if (rl_low(life) == RL_VACANT &&
         atomic_compare_exchange_strong_explicit(&words->life, &life, rl_pair(rl_high(life), RL_ATTACHED), SEQ, SEQ)) {
         self->epoch = rl_high(life);

@@ -47,7 +47,8 @@ int rl_bell_fd(rl_map *map, uint32_t node) {
     return fd;
 }
 
-/* B2 and B3. A full FIFO is loud enough, so a short or refused write is no loss. */
+/* B2 and B3. SYNC POINT [SEQ RMW]: pairs with W1 on the same word: what we stored before (end, mark, needs, gate) is seen by whoever arms
+ * after it, and who armed before finds the sequence moved and does not sleep. A full FIFO is loud enough, so a short or refused write is no loss. */
 void rl_ring_always(rl_map *map, uint32_t node) {
     rl_word32 *bell = &map->node[node].words->bell;
     uint32_t before = atomic_fetch_add_explicit(bell, RL_BELL_STEP, SEQ);

@@ -41,7 +41,7 @@ static void repair_producer(rl_map *map, uint32_t c) {
     FAILPOINT(FP_H4);
 }
 
-/* H5. SYNC POINT [SEQ]: pairs with C1 and C6. False: a live producer sits inside its gate; the host comes back later. */
+/* H5. SYNC POINT [SEQ RMW]: pairs with C1 (one swap fails) and, as acquire, with C6: the ring and the bits are whole. False: a live producer sits inside its gate; the host comes back later. */
 static bool take_gate(rl_map *map, rl_locks *locks, uint32_t producer, bool *taken) {
     rl_word *gate = &map->node[producer].words->gate;
     for (int tries = 0; tries < 400; tries++) {
@@ -205,7 +205,7 @@ static void raise_mark(rl_channel *channel) {
         ;
 }
 
-/* Stamps first, marks second: what a covered node commits in between carries the old stamp or lies below the mark. */
+/* F1, F2. SYNC POINT [SEQ RMWs, then B2]: pairs with N6, or with W1 of a reader that sleeps. Stamps first, marks second: what a covered node commits in between carries the old stamp or lies below the mark. */
 void rl_flush(rl_map *map, const uint8_t *nodes, uint32_t node_count, const uint8_t *channels, uint32_t channel_count) {
     for (uint32_t i = 0; i < node_count; i++)
         atomic_fetch_add_explicit(&map->node[nodes[i]].words->flush, 1, SEQ);

@@ -18,7 +18,9 @@ static uint32_t room_left(rl_self *self, uint32_t c) {
     rl_channel *channel = channel_of(self, c);
     uint64_t head = rl_load(&channel->words->head);
     uint32_t used = queued(head, self->tail_seen[c]);
-    if (used >= channel->capacity) { /* SYNC POINT [SEQ]: pairs with N3; the slot's reader is done with it */
+    /* C0. SYNC POINT [SEQ load]: as acquire it pairs with N3: the reader's loads of the slot (N2) before our stores into it (C3). SEQ
+     * because it is a recheck of W2: W1 → this load against N3 → B1. */
+    if (used >= channel->capacity) {
         self->tail_seen[c] = atomic_load_explicit(&channel->words->tail, SEQ);
         used = queued(head, self->tail_seen[c]);
     }
@@ -52,7 +54,8 @@ rl_result rl_gate_state(const rl_self *self) {
     return rl_low(gate) == RL_HOSTED ? RL_GATE : rl_low(gate) == RL_OPEN ? RL_OK : RL_CORRUPT;
 }
 
-/* C1. SYNC POINT [SEQ]: pairs with H5; either the host sees BUSY, or we see HOSTED. */
+/* C1. SYNC POINT [SEQ RMW]: pairs with H5 on the same word, so one of both swaps fails: either the host sees BUSY, or we see HOSTED.
+ * As acquire it pairs with the host's opening of the gate: what H6 cleared is seen by C2 and C4. */
 static rl_result enter(rl_self *self) {
     uint64_t open = rl_pair(self->epoch, RL_OPEN);
     if (!atomic_compare_exchange_strong_explicit(&rl_words(self)->gate, &open, rl_pair(self->epoch, RL_BUSY), SEQ, SEQ)) {
@@ -63,7 +66,7 @@ static rl_result enter(rl_self *self) {
     return RL_OK;
 }
 
-/* C6. SYNC POINT [REL]: pairs with H5; the commit is whole when the host enters. */
+/* C6. SYNC POINT [REL store]: pairs with H5 (acquire): C3-C5 and D1-D4 before it, so the commit is whole when the host enters. */
 static void leave(rl_self *self) {
     atomic_store_explicit(&rl_words(self)->gate, rl_pair(self->epoch, RL_OPEN), REL);
     FAILPOINT(FP_C6);
@@ -76,7 +79,8 @@ static void clear_bit(rl_map *map, uint32_t c, uint32_t block) {
     rl_block *entry = rl_block_at(map, block, &owner);
     if (!entry)
         return;
-    /* R1. SYNC POINT [SEQ RMW]: pairs with L1 (our loads of the payload come before its reuse) and, for R2, with W1. */
+    /* R1. SYNC POINT [SEQ RMW]: as release it pairs with L1: our loads of the payload before its reuse. SEQ for the sleeper: R1 → B1 of R2
+     * pairs with W1 → L1. */
     uint64_t before = atomic_fetch_and_explicit(&entry->refs, ~bit(c), SEQ);
     FAILPOINT(FP_R1);
     if (before == bit(c))
@@ -121,10 +125,11 @@ static rl_result drop_oldest(rl_self *self, uint32_t c, drop_cause cause) {
         return RL_CORRUPT;
     bool flushed = oldest_is_flushed(self, c);
     rl_store(&words->drop_second, second);
-    /* D2 before D3: the intention is the evidence for H3. */
+    /* D2. SYNC POINT [REL, against a kill]: `drop_second` before it and D3 after it, since the intention is the evidence for H3, its partner. */
     atomic_store_explicit(&words->drop, (uint64_t)1 << 63 | rl_pair(rl_low(tail) & 0x7fffffffu, block), REL);
     FAILPOINT(FP_D2);
-    /* D3. SYNC POINT [SEQ]: pairs with N3; exactly one of both sides gets this message. */
+    /* D3. SYNC POINT [SEQ RMW]: pairs with N3 on the same word; exactly one of both sides gets this message. Lost: as acquire the reader's
+     * copy (N2) is done before the slot is written again. Won: its swap fails, whatever it copied. */
     bool won = atomic_compare_exchange_strong_explicit(&words->tail, &tail, rl_pair(rl_high(tail), rl_low(tail) + 1), SEQ, SEQ);
     FAILPOINT(FP_D3);
     if (won) {
@@ -182,7 +187,8 @@ static void write_meta(rl_slot *slot, const uint8_t *meta, uint32_t length) {
     }
 }
 
-/* C3. `w0` last: position == head tells H4 that the rest, the second block above all, is whole. */
+/* C3. `w0` last: position == head tells H4 that the rest, the second block above all, is whole. SYNC POINT [REL, against a kill]: a
+ * dead process leaves a prefix of its program order, and its lock's drop orders that before H4, which pairs with it. For a live reader C5 orders it all. */
 static void write_slot(rl_channel *channel, uint64_t head, const rl_message *message, const uint8_t *meta) {
     rl_slot *slot = &channel->slots[head & channel->mask];
     rl_store(&slot->extent, rl_pair(message->offset, message->length));
@@ -203,7 +209,8 @@ static void publish(rl_self *self, uint64_t bits, const rl_message *message) {
     for (uint64_t left = bits; left; left &= left - 1) {
         rl_channel_words *words = map->channel[__builtin_ctzll(left)].words;
         rl_count(&words->bytes, message->length);
-        /* C5. SYNC POINT [SEQ store]: pairs with N1 (acquire) and with W2. Visible from here. */
+        /* C5. SYNC POINT [SEQ store]: as release it pairs with N1: payload, slot (C3) and bit (C4) before the position. SEQ for the
+         * sleeper: C5 → B1 pairs with W1 → W2, one of the two loads sees the other side's store. Visible from here. */
         atomic_store_explicit(&words->head, rl_load(&words->head) + 1, SEQ);
         FAILPOINT(FP_C5);
     }
@@ -247,7 +254,8 @@ rl_result rl_commit(rl_self *self, rl_targets *targets, rl_message *message, con
         write_slot(&map->channel[c], rl_load(&map->channel[c].words->head), message, meta);
         FAILPOINT(FP_C3);
     }
-    /* C4, after C3: nobody else can touch a fresh block's word, so a store is enough. */
+    /* C4, after C3: nobody else can touch a fresh block's word, so a store is enough. SYNC POINT [REL store or ACQ_REL RMW]: after C3
+     * for H4, before C5 so that a reader's R1 finds its bit; the RMW goes on with the release sequence that L1 pairs with. */
     if (fresh)
         atomic_store_explicit(&entry->refs, bits, REL);
     else
@@ -342,7 +350,7 @@ static rl_result take(rl_reader *reader, rl_message *message, uint8_t *meta) {
     rl_channel_words *words = channel->words;
     uint64_t word[8];
     uint64_t tail = atomic_load_explicit(&words->tail, ACQ);
-    uint64_t head = atomic_load_explicit(&words->head, ACQ); /* SYNC POINT: pairs with C5 */
+    uint64_t head = atomic_load_explicit(&words->head, ACQ); /* N1. SYNC POINT [ACQ load]: pairs with C5; slot, bit and payload are read after it */
     uint32_t position = rl_oldest(tail);
     if ((uint32_t)head == position)
         return RL_EMPTY;
@@ -402,7 +410,8 @@ rl_result rl_make_room_in_heap(rl_self *self, uint64_t bytes, uint32_t *block) {
     return *block == RL_NONE ? RL_NO_BLOCK : RL_OK;
 }
 
-/* L3. Everybody is rung even if the bit was set: whoever helped before sleeps again, and knows nothing of one waiter more. */
+/* L3. SYNC POINT [SEQ RMW, then B2 on every bell]: pairs with W1 on the bell and the helper's look at `needs` after it: whoever armed
+ * after our B2 read what it wrote, and sees the bit. Everybody is rung even if the bit was set: whoever helped before sleeps again, and knows nothing of one waiter more. */
 void rl_need(rl_self *self) {
     atomic_fetch_or_explicit(&self->map->global->needs, bit(self->node), SEQ);
     FAILPOINT(FP_L3);

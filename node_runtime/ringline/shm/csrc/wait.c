@@ -55,7 +55,7 @@ static bool reader_ready(ReaderObject *object) {
     if (!reader->wanted || reader->corrupt)
         return false;
     rl_channel_words *words = reader->self->map->channel[reader->channel].words;
-    uint32_t head = (uint32_t)atomic_load_explicit(&words->head, SEQ); /* W2 */
+    uint32_t head = (uint32_t)atomic_load_explicit(&words->head, SEQ); /* W2. SYNC POINT [SEQ load after W1]: pairs with C5 → B1 */
     if (head != rl_oldest(atomic_load_explicit(&words->tail, SEQ)))
         return true;
     if (reader->end_reported || !atomic_load_explicit(&words->end, SEQ) || !rl_ended(reader))
