@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+import ringline
+
 ROOT = Path(__file__).parents[2]
 WANTED = int(os.environ.get("RINGLINE_FUZZ_MUTATIONS", "0"))
 COUNT = WANTED or 2000
@@ -42,7 +44,7 @@ def seed_of(target: str) -> int:
 def fuzz(directory: Path, target: str) -> dict[str, int]:
     """Run one target; a death by a signal fails with its name and the mutation before it."""
     command = [sys.executable, "-X", "faulthandler", "-m", "tests.fuzz.arena_fuzzer", str(directory), target]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "node_runtime"), str(ROOT)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(ringline.__file__).parents[1]), str(ROOT)])}
     done = subprocess.run(
         [*command, str(seed_of(target)), str(COUNT)],
         env=environment,

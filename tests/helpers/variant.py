@@ -44,7 +44,7 @@ def build(name: str, flags: Sequence[str]) -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(PACKAGE, folder / "ringline", ignore=shutil.ignore_patterns("__pycache__", "*.so", "csrc"))
+    shutil.copytree(PACKAGE, folder / "ringline", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     command = [compiler() or "cc", *COMMON, *flags, f"-I{sysconfig.get_paths()['include']}"]
     target = folder / "ringline" / "shm" / "_core.abi3.so"
     subprocess.run([*command, "-o", str(target), *map(str, _sources(".c"))], check=True)
