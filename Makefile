@@ -1,6 +1,6 @@
 # Short names for the commands of dev.py, which do the work and need no make.
 .DEFAULT_GOAL := help
-.PHONY: help voice test lint bench soak format generate lock clean
+.PHONY: help voice test lint bench soak model faults sanitize litmus format generate lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,18 @@ bench: ## measure, beside the peers
 
 soak: ## half an hour of media and faults; writes docs/soak.md
 	python3 dev.py soak
+
+model: ## check the models of the shared-memory protocol (an hour; needs spin)
+	python3 model/run.py
+
+faults: ## ten thousand kills, three million mutations (an hour or two)
+	python3 dev.py faults
+
+sanitize: ## the C extension under AddressSanitizer, UBSan and ThreadSanitizer
+	python3 dev.py sanitize
+
+litmus: ## memory order of each pair of steps, here and on an emulated arm64
+	python3 dev.py litmus
 
 format: ## let ruff format and repair what it can
 	.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .

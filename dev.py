@@ -5,6 +5,10 @@
     python3 dev.py lint      the checks without the tests
     python3 dev.py bench     the benchmarks (about twelve minutes; further words go to them, as in `bench hop --quick`)
     python3 dev.py soak      half an hour of media and faults, its report as docs/soak.md (`soak --minutes 1` for less)
+    python3 dev.py faults    ten thousand kills and three million mutations (an hour or two; further words go to the killer)
+    python3 dev.py sanitize  the C extension under AddressSanitizer, UBSan and ThreadSanitizer
+    python3 dev.py litmus    the memory order of each pair of steps, here and on an emulated arm64
+    python3 dev.py model     check the models of the shared-memory protocol (needs spin, nothing else)
     python3 dev.py generate  rewrite the generated files (catalogue, reference, settings, commands)
     python3 dev.py lock      write the versions that .venv has to constraints.txt
 
@@ -46,6 +50,7 @@ CHECKED = (
     "node_runtime/ringline",
     "operator/ringline_operator",
     "tests",
+    "model",
     "examples",
     "benchmarks",
     "docs",
@@ -134,6 +139,31 @@ def soak(arguments: list[str]) -> int:
     return call([python(), "-m", "benchmarks.soak", "--page", "docs/soak.md", *arguments])
 
 
+def model(arguments: list[str]) -> int:
+    """Check the models of the protocol; without further words all of them."""
+    return subprocess.run([sys.executable, "model/run.py", *arguments], cwd=str(ROOT), check=False).returncode
+
+
+def faults(arguments: list[str]) -> int:
+    """Kill ten thousand processes at every step, then mutate a million headers, slots and tables each."""
+    prepare("test", "all", "dev")
+    killed = call([python(), "-m", "tests.faults.kills", *arguments])
+    os.environ.setdefault("RINGLINE_FUZZ_MUTATIONS", "1000000")
+    return killed or call([python(), "-m", "pytest", "-q", "-s", "tests/fuzz"])
+
+
+def sanitize(arguments: list[str]) -> int:
+    """Run the conformance suite, the fuzzer and the threads under the sanitizers."""
+    prepare("test", "all", "dev")
+    return call([python(), "-m", "tests.sanitizers", *arguments])
+
+
+def litmus(arguments: list[str]) -> int:
+    """Try the memory order of each pair of steps."""
+    prepare("test", "all", "dev")
+    return call([python(), "-m", "tests.litmus", *arguments])
+
+
 def generate(_: list[str]) -> int:
     """Rewrite what is generated from the code; the tests fail when it is out of date."""
     prepare("test", "all", "dev")
@@ -170,6 +200,10 @@ COMMANDS = {
     "lint": lint,
     "bench": bench,
     "soak": soak,
+    "model": model,
+    "faults": faults,
+    "sanitize": sanitize,
+    "litmus": litmus,
     "generate": generate,
     "lock": lock,
 }
