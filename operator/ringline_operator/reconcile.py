@@ -28,8 +28,9 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 RELIST_PAUSE_SECONDS = 5.0
 SUMMARY_PAUSE_SECONDS = 0.5
 """Between two writings of a pipeline's own status: it changes with each of its sessions."""
-REST = 6.0
-"""A look at a great pipeline takes milliseconds: after it, so many times as long belongs to others."""
+REST, SHORT_REST_SECONDS, LEAST_REST = 6.0, 0.02, 2.0
+"""After a look at a great pipeline, which takes milliseconds, six times as long belongs to others, but not more than 20 ms
+for which a claim would wait, and never less than twice as long."""
 API = "*"
 """Stands for the API server where failures are counted: no session has this name."""
 
@@ -110,7 +111,7 @@ class Reconciler:
             finally:
                 took = time.monotonic() - begun
                 self._metrics.reconciled(took)
-                self._queue.done(key, REST * took)
+                self._queue.done(key, rest_after(took))
 
     def _ended(self, chain: Chain, error: Exception | None) -> None:
         """Take in how a chain of actions ended."""
@@ -175,3 +176,8 @@ class Reconciler:
         status = pipeline_status(group.pipeline, tuple(group.sessions.values()), now, group.template.shm)
         if status != group.pipeline.manifest.get("status"):
             self.hands.give(key, [PatchPipeline(status)])
+
+
+def rest_after(took: float) -> float:
+    """Return the seconds for which a pipeline is not looked at again, after a look that took so long."""
+    return max(min(REST * took, SHORT_REST_SECONDS), LEAST_REST * took)

@@ -179,6 +179,11 @@ async def test_after_a_look_a_pipeline_rests() -> None:
     queue.close()
 
 
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.001, 0.006), (0.005, 0.02), (0.05, 0.1)])
+def test_the_rest_is_short_for_a_claim_and_long_enough_for_others(took: float, rest: float) -> None:
+    assert reconcile.rest_after(took) == pytest.approx(rest)
+
+
 async def test_a_queue_that_is_closed_wakes_nobody() -> None:
     queue = WorkQueue()
     queue.add(KEY)

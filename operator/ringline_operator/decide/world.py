@@ -72,12 +72,11 @@ class World:
     @cached_property
     def emptied(self) -> frozenset[str]:
         """Replicas whose pod a claim has taken: a pod's name tells from which session it came."""
-        taken = [pod for pod in self.pods if pod.claimed]
+        taken = {birth_name(pod): pod.owner_uid for pod in self.pods if pod.claimed}
         if not taken:
             return frozenset()
-        by_name = {session.name: session for session in self.sessions if not session.is_claim}
-        born = ((pod, by_name.get(birth_name(pod))) for pod in taken)
-        return frozenset(s.name for pod, s in born if s and s.uid != pod.owner_uid and s.uid not in self.pod_by_owner)
+        born = (item for item in self.sessions if item.name in taken and not item.is_claim)
+        return frozenset(s.name for s in born if s.uid != taken[s.name] and s.uid not in self.pod_by_owner)
 
     @cached_property
     def promised(self) -> frozenset[str]:
