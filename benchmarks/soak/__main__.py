@@ -41,6 +41,7 @@ class Soak:
         self.samples: list[samples.Sample] = []
         self.windows: list[dict[str, Any]] = []
         self.began = 0.0
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.session = Session(
             f"soak-{os.getpid()}",
             Pipeline.load(MANIFEST),
@@ -132,7 +133,7 @@ class Soak:
         }
         found = {
             "schema": "ringline-soak/1",
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": self.started,
             "seconds": self.seconds,
             "every_s": self.options.every_s,
             "seed": self.options.seed,
