@@ -49,7 +49,7 @@ def _ratio(maker: Callable[[], Transport], size: int) -> float:
     try:
         with pair.placed(PLACES[0]):
             source = np.ones(size, np.uint8)
-            pair.order("echo")
+            pair.order("echo", size=size)
             first, *later = [_paced(pair, source) for _ in range(1 + _LATER)]
             pair.end_echo()
             return first / percentile(later, 0.5)

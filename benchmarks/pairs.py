@@ -81,7 +81,7 @@ class Pair:
 
     def turns(self, source: Array, seconds: float, *, in_place: bool = False) -> Iterator[tuple[float, float]]:
         """Yield the round trip and the way there of each turn, in microseconds, after a few that are not counted."""
-        self.order("echo")
+        self.order("echo", size=source.size)
         try:
             for _ in range(3):
                 self.turn(source, in_place=in_place)
@@ -161,23 +161,22 @@ def _place(_: Transport, cpus: Iterable[int]) -> None:
     place(cpus)
 
 
-def _echo(transport: Transport) -> None:
+def _echo(transport: Transport, size: int) -> None:
     """Answer each message with one of the same size that begins with how long the way here took, in nanoseconds."""
-    sources: dict[int, Array] = {}
+    source = np.ones(size, np.uint8)
     while True:
         message = transport.receive()
         now = time.monotonic_ns()
-        size, (began,), last = len(message), _HEAD.unpack_from(message), message[-1]
+        length, (began,), last = len(message), _HEAD.unpack_from(message), message[-1]
         del message
         transport.release()
-        if size == _END:
+        if length == _END:
             return
         assert last >= 0
         head = now - (began & ~_IN_PLACE)
         if began & _IN_PLACE:
             transport.send_in_place(size, _HEAD.pack(head))
             continue
-        source = sources.setdefault(size, np.ones(size, np.uint8))
         _HEAD.pack_into(source.data, 0, head)
         transport.send(source)
 

@@ -83,6 +83,8 @@ def _measured(host: Arena, orders: dict[str, Connection], holder: int) -> tuple[
         end.recv_bytes()  # attached; the holder holds them all
     assert writer.try_loan(_BLOCK) is None
     time.sleep(0.1)
+    orders["_take"].send_bytes(b"begin")
+    time.sleep(0.1)
     os.kill(holder, 9)
     while host.lock_held("holder"):
         pass
@@ -125,7 +127,11 @@ def _take(folder: str, orders: Connection) -> None:
     with Arena.attach(Path(folder), "taker") as arena:
         reader = arena.reader("beside")
         orders.send_bytes(b"attached")
-        while not orders.poll():
+        while True:
+            if orders.poll():
+                if orders.recv_bytes() == b"stop":
+                    break
+                latest = 0  # only from here on: the first messages waited until this process had attached
             lease = reader.next()
             if lease is None:
                 arena.wait(0.1)
