@@ -75,7 +75,10 @@ class Row:
 
 
 class Hands:
-    """At most `limit` urgent and `limit` other chains at once: a burst of one kind does not hold up the other."""
+    """At most `limit` urgent and as many other chains at once, a quarter of the others while a user waits.
+
+    So a burst of one kind neither holds up the other nor stops it.
+    """
 
     def __init__(self, act: Callable[[Key, Action], Awaitable[None]], ended: Ended, limit: int) -> None:
         self._act = act
@@ -143,15 +146,18 @@ class Hands:
 
     def _begin(self) -> None:
         urgent = sum(1 for chain in self._running.values() if chain.urgent)
-        for row, free in (
-            (self._urgent, self._limit - urgent),
-            (self._others, self._limit - len(self._running) + urgent),
-        ):
-            for _ in range(free):
-                chain = row.next()
-                if chain is None:
-                    break
-                self._run(chain)
+        self._fill(self._urgent, self._limit - urgent)
+        urgent = sum(1 for chain in self._running.values() if chain.urgent)
+        # While somebody waits for a claim, the API server is not kept busy with what nobody waits for.
+        limit = max(1, self._limit // 4) if urgent else self._limit
+        self._fill(self._others, limit - (len(self._running) - urgent))
+
+    def _fill(self, row: Row, free: int) -> None:
+        for _ in range(free):
+            chain = row.next()
+            if chain is None:
+                return
+            self._run(chain)
 
     def _run(self, chain: Chain) -> None:
         task = asyncio.create_task(self._carry(chain), name=f"ringline-act-{chain.subject}")

@@ -105,6 +105,16 @@ async def test_a_burst_of_claims_leaves_hands_for_replicas() -> None:
     await desk.hands.stop()
 
 
+async def test_while_a_user_waits_little_else_is_begun() -> None:
+    desk = Desk(limit=8)
+    replicas = [f"replica-{index}" for index in range(10)]
+    await desk.give(VOICE, [ClaimPod("pod", "uid", "1", "from", "call", "uid"), *named(*replicas)], "call")
+    assert desk.at_work == ["call", "replica-0", "replica-1"]
+    await desk.end("call")
+    assert desk.at_work == replicas[:8]
+    await desk.hands.stop()
+
+
 async def test_pipelines_take_turns() -> None:
     desk = Desk(limit=1)
     await desk.give(VOICE, named("a", "b", "c"))
