@@ -68,7 +68,7 @@ def _readings(folder: Path, session: str | None, interval: float, *, once: bool)
 
 def read(folder: Path, session: str | None = None) -> TopShape:
     """Read the statistics of every session directory in `folder`, or of one."""
-    names = [session] if session else sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    names = [session] if session else sorted(entry.name for entry in folder.glob("*") if entry.is_dir())
     found = [_session(folder / name) for name in names]
     return TopShape(directory=str(folder), sessions=[shape for shape in found if shape is not None])
 

@@ -7,19 +7,17 @@ file, the plan and the sockets. Life and death are read from the record locks in
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ringline.errors import ResourceLimitError, SessionError, SessionExistsError, SettingsError
 from ringline.names import CONTROL_SOCKET, ENV_SHM_DIR, LOCK_FILE, session_id_problem
-from ringline.shm import locks
+from ringline.shm import home, locks
 
 _T = TypeVar("_T")
 
@@ -34,19 +32,16 @@ _mine_lock = threading.Lock()
 
 
 def base_directory(environ: Mapping[str, str]) -> Path:
-    """Give the folder of all session directories of this user; made with mode 0700 if it is missing.
+    """Give the folder of all session directories of this user, which exists while there are sessions.
 
     Raises `SettingsError` if the folder's base does not exist, `SessionError` if somebody else owns the folder.
     """
     base = Path(environ.get(ENV_SHM_DIR) or "/dev/shm").absolute()  # noqa: S108  (a private folder inside, checked below)
     if not base.is_dir():
         raise SettingsError(f"{ENV_SHM_DIR}: there is no folder {base}; it must be an existing one, best a tmpfs")
-    folder = base / f"ringline-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise SessionError(f"{folder} is not a private folder of this user (mode 0700); remove it or correct its mode")
+    folder = base / home.home_name()
+    with contextlib.suppress(FileNotFoundError):
+        home.check_private(folder, folder.lstat())
     return folder
 
 
@@ -75,18 +70,19 @@ def claim(directory: Path, populate: Callable[[Path], _T]) -> _T:
             raise _exists(directory)
         _mine.add(directory)
     try:
-        with _claim_lock(directory.parent):
+        with home.opened(directory.parent):
             _clear_stale(directory)
             directory.mkdir(mode=0o700)
             return _populated(directory, populate)
     except BaseException:
+        home.remove_if_empty(directory.parent)
         _mine.discard(directory)
         raise
 
 
 def release(directory: Path) -> None:
     """Remove the directory of an ended session; call it after the arena is closed. Idempotent."""
-    shutil.rmtree(directory, ignore_errors=True)
+    home.remove(directory)
     _mine.discard(directory)
 
 
@@ -96,17 +92,6 @@ def _populated(directory: Path, populate: Callable[[Path], _T]) -> _T:
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def _claim_lock(folder: Path) -> Iterator[None]:
-    # flock of the folder itself, not a record lock: it also works between two threads of one process.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _clear_stale(directory: Path) -> None:

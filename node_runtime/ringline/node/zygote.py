@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from ringline.node.children import Forked
 from ringline.node.parent import Parent
 from ringline.node.preload import preload
 from ringline.node.pump import Outlet
-from ringline.shm import LockHold, hold_zygote_lock
+from ringline.shm import LockHold, hold_zygote_lock, home
 
 _READ_BYTES: Final = 256 << 10
 _REAP_PATIENCE_S: Final = 10.0
@@ -140,7 +139,7 @@ class Zygote(Parent):
             self._reap()
         self._say_goodbye()
         if self._host_gone:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            home.remove(self._directory)
 
     def _say_goodbye(self) -> None:
         deadline = time.monotonic() + _LAST_WORDS_S

@@ -25,23 +25,27 @@ time.sleep(600)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
+    folder = directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
+    folder.mkdir(mode=0o700)
+    return folder
 
 
-def test_the_folder_is_private_and_made_once(tmp_path: Path) -> None:
-    first = directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
-    assert first == directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
-    assert first.stat().st_mode & 0o777 == 0o700
-    first.chmod(0o755)
+def test_asking_for_the_folder_makes_none(tmp_path: Path) -> None:
+    directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, home: Path) -> None:
+    assert home == directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
+    home.chmod(0o755)
     with pytest.raises(SessionError, match="not a private folder"):
         directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
 
 
-def test_a_symbolic_link_in_its_place_is_refused(tmp_path: Path) -> None:
-    folder = directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
+def test_a_symbolic_link_in_its_place_is_refused(tmp_path: Path, home: Path) -> None:
     target = tmp_path / "elsewhere"
-    folder.rename(target)
-    folder.symlink_to(target)
+    home.rename(target)
+    home.symlink_to(target)
     with pytest.raises(SessionError, match="not a private folder"):
         directories.base_directory({"RINGLINE_SHM_DIR": str(tmp_path)})
 
@@ -70,7 +74,7 @@ def test_a_claimed_directory_is_private_and_goes_at_release(home: Path) -> None:
     assert (home / "s1").stat().st_mode & 0o777 == 0o700
     directories.release(home / "s1")
     directories.release(home / "s1")
-    assert list(home.iterdir()) == []
+    assert not home.exists()
 
 
 def test_what_fails_while_it_is_made_leaves_nothing(home: Path) -> None:
@@ -81,7 +85,7 @@ def test_what_fails_while_it_is_made_leaves_nothing(home: Path) -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="no space"):
             directories.claim(home / "s1", fails)
-        assert list(home.iterdir()) == []
+        assert not home.exists()
 
 
 def test_two_claims_in_one_process_never_share(home: Path) -> None:
@@ -107,6 +111,7 @@ def test_two_claims_in_one_process_never_share(home: Path) -> None:
 
 def test_leftovers_without_a_living_owner_are_replaced(home: Path) -> None:
     for leftovers in ([], ["arena"], ["arena", "locks"]):
+        home.mkdir(mode=0o700, exist_ok=True)
         (home / "s1").mkdir()
         for name in leftovers:
             (home / "s1" / name).write_bytes(bytes(64))
