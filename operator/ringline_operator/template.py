@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from ringline.errors import ManifestError, ResourceLimitError, RinglineError
 from ringline.graph.model import MediaPipeline
 from ringline.graph.plan import plan
-from ringline.graph.session_plan import SessionPlan
+from ringline.graph.session_plan import SessionPlan, SessionPolicy
 from ringline.graph.validate import runtime_section
 from ringline.quantities import round_quantity
 from ringline.settings import resolve_settings
 from ringline_operator.specs.pod import revision
-from ringline_operator.views import PipelineView, SessionPolicy
+from ringline_operator.views import PipelineView
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ class Template:
     def _policy(self) -> SessionPolicy:
         if self.resource is None:
             return SessionPolicy()
-        session = self.resource.spec.session
-        return SessionPolicy(**{name: getattr(session, name) for name in SessionPolicy.__dataclass_fields__})
+        return SessionPolicy(**self.resource.spec.session.model_dump(by_alias=False))
 
 
 def read_template(body: Mapping[str, Any], former: Template | None) -> Template:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ringline.graph.session_plan import SessionPolicy
 from ringline.names import ENV_NODE
 
 NODE_PREFIX = "node-"
@@ -30,19 +31,6 @@ def seconds(stamp: str | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionPolicy:
-    """`spec.session` of a pipeline, see `ringline.graph.policies.SessionSpec`."""
-
-    restart_policy: str = "OnFailure"
-    max_restarts: int = 3
-    backoff_seconds: int = 1
-    max_backoff_seconds: int = 60
-    restart_window_seconds: int = 600
-    active_deadline_seconds: int = 0
-    ttl_seconds_after_finished: int = 300
-
-
-@dataclass(frozen=True, slots=True)
 class PipelineView:
     """A pipeline as its resource stands; `problems` is empty when it was accepted."""
 
@@ -55,7 +43,7 @@ class PipelineView:
     suspend: bool = False
     deleting: bool = False
     recreate: bool = False
-    session: SessionPolicy = SessionPolicy()
+    session: SessionPolicy = field(default_factory=SessionPolicy)
     problems: tuple[str, ...] = ()
     over_budget: bool = False
     """Whether the problem is that its shared memory, or its processes, are more than it allows itself."""

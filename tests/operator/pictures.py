@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ringline.graph.session_plan import SessionPolicy
 from ringline_operator.actions import (
     Action,
     ClaimPod,
@@ -17,7 +18,7 @@ from ringline_operator.actions import (
     PatchSession,
 )
 from ringline_operator.decide import Memory, World, decide
-from ringline_operator.views import ContainerView, PipelineView, PodView, SessionPolicy, SessionView, seconds
+from ringline_operator.views import ContainerView, PipelineView, PodView, SessionView, seconds
 
 START = 1_800_000_000.0
 UID = "uid-voice"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringline.graph.session_plan import SessionPolicy
 from ringline_operator.actions import CreatePod, DeleteSession, EmitEvent
 from ringline_operator.decide import World, decide
 from ringline_operator.decide.attempts import restart_delay
 from ringline_operator.decide.world import Denial, suffix
-from ringline_operator.views import SessionPolicy
 from tests.operator.pictures import START, UID, Cluster, pipeline
 
 

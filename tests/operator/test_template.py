@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from ringline.graph.session_plan import SessionPolicy
 from ringline.quantities import parse_quantity
 from ringline_operator.template import read_template
-from ringline_operator.views import SessionPolicy
 from tests.operator.manifests import CHANNELS, NODES, body, template
 
 

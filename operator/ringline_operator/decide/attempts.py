@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ringline.graph.session_plan import SessionPolicy
 from ringline_operator.actions import CreatePod, DeletePod, DeleteSession, EmitEvent, LabelSession, PatchSession
 from ringline_operator.decide.claims import LARGEST_PARAMETERS_BYTES, fits
 from ringline_operator.decide.world import Decision, Memory, Rest, World, birth, pod_name
 from ringline_operator.outcome import Outcome, given_up_at, outcome_of
 from ringline_operator.specs.labels import session_labels
 from ringline_operator.status import finished_status, restarted_status, running_status
-from ringline_operator.views import PodView, SessionPolicy, SessionView
+from ringline_operator.views import PodView, SessionView
 
 QUIET_SECONDS: Final = 1.0
 """A pod that is younger and has nothing to complain of is not worth a request."""
