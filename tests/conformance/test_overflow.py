@@ -123,8 +123,14 @@ def test_deadline_never_delivers_what_is_too_old(make_scene: MakeScene) -> None:
     for text in "ab":
         put(scene.writer("a"), text)
     time.sleep(0.05)
-    put(scene.writer("a"), "c")
-    assert (drain(scene.reader("a")), scene.dropped("a")) == (["c"], {"deadline": 2})
+    got: list[str] = []
+    tries = 0
+    while not got:  # again, if this process was not given the processor for 30 ms meanwhile
+        begun, tries = time.monotonic(), tries + 1
+        put(scene.writer("a"), "c")
+        got = drain(scene.reader("a"))
+        assert got or time.monotonic() - begun > 0.03
+    assert (got, scene.dropped("a")) == (["c"], {"deadline": 1 + tries})
 
 
 def test_deadline_drops_the_oldest_when_full(make_scene: MakeScene) -> None:

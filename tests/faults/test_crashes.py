@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import pytest
 
 from ringline import ProcessCrashed, SessionError
 from ringline.host.exits import ExitRecord
-from tests.faults.scenes import exists, gone, make, nothing_left, pids_of, started, until, zygote_of
+from tests.faults.scenes import exists, gone, make, nothing_left, pids_of, printed, started, until, zygote_of
 
 ENDS = {
     "raise": (1, "Error", "ValueError: told to raise"),
@@ -100,8 +101,9 @@ async def test_a_node_killed_during_cleanup_does_not_disturb_it(victim: str) -> 
     session = await started(make("slow_cleanup", "slow_cleanup", cleanup_grace_period_secs=0.5))
     pids = await pids_of(session)
     ending = asyncio.create_task(session.cleanup())
-    await asyncio.sleep(0.1)
-    os.kill(pids[victim], signal.SIGKILL)
+    await until(lambda: "cleaning for ever" in printed(session, victim))
+    with contextlib.suppress(ProcessLookupError):  # its time may be up already
+        os.kill(pids[victim], signal.SIGKILL)
     await ending
     await gone(*pids.values())
     nothing_left(session)

@@ -181,22 +181,23 @@ async def test_periodic_checks_run_once_and_stop(caplog: pytest.LogCaptureFixtur
         assert f"spawn_health_check:{handle.process_id}" not in [task.get_name() for task in asyncio.all_tasks()]
 
 
-async def test_busy_in_native_code_without_the_gil_is_healthy_and_with_it_is_not() -> None:
+async def test_busy_in_native_code_without_the_gil_is_healthy_and_with_it_is_not(tmp_path: Path) -> None:
     fired = asyncio.Event()
 
     async def unhealthy() -> None:
         fired.set()
 
-    config = SpawnConfig(health_check_timeout=0.2)
-    async with spawned("native", {"seconds": 1.0}, config) as handle:
+    async with spawned("native", {"seconds": 1.0}, SpawnConfig(health_check_timeout=60)) as handle:
         await asyncio.sleep(0.1)
         assert await handle.health.check()
-    async with spawned("hogging", {"seconds": 1.5}, config, unhealthy=unhealthy) as handle:
-        await asyncio.sleep(0.1)
+    release = tmp_path / "release"
+    config = SpawnConfig(health_check_timeout=0.2)
+    async with spawned("hogging", {"until": str(release)}, config, unhealthy=unhealthy) as handle:
         await handle.start_health_check(0.05)
-        await asyncio.wait_for(fired.wait(), 30)
+        await fired.wait()
         assert (handle.is_healthy, handle.is_alive) == (False, True)  # telling is all that is done
         assert handle.health.failures_by_reason["timeout"] >= 2
+        release.touch()
         assert (await received(handle)).payload["result"] == "slept"
         await until(lambda: handle.is_healthy)
         assert handle.health.failures == 0

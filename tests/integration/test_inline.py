@@ -83,11 +83,16 @@ async def test_a_message_past_its_deadline_is_never_delivered(executor: str) -> 
     await session.initialize()
     await session.send("in", "stale")
     await asyncio.sleep(0.15)
-    await session.send("in", "fresh")
     await session.start()
-    assert (await session.receive("a")).as_text() == "fresh"
+    receiving = asyncio.create_task(session.receive("a"))
+    tries = 0
+    while not receiving.done():  # again, if the node was not given the processor for 100 ms
+        tries += 1
+        await session.send("in", "fresh")
+        await asyncio.wait([receiving], timeout=0.2)
+    assert (await receiving).as_text() == "fresh"
     stats = await session.get_channel_stats(session.plan.input_channel("in").name)
-    assert stats.dropped["deadline"] == 1
+    assert 1 <= stats.dropped["deadline"] <= tries
     await session.cleanup()
 
 

@@ -257,11 +257,18 @@ def test_a_term_after_a_failure_ends_it_with_the_code_of_its_node(make: Make) ->
     assert (container.words["node"], container.words["exitCode"], container.words["reason"]) == ("a", 1, "Error")
 
 
+def pending(pid: int, number: int) -> bool:
+    """Say whether the process has yet to take note of a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> number - 1 & 1 for mask in masks)
+
+
 def test_no_node_is_started_any_more_after_a_term(make: Make) -> None:
     container = make()
     container.gateway.answer()
     container.process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    eventually(lambda: not pending(container.process.pid, signal.SIGTERM))
     container.gateway.order(op="spawn", epoch=1, env={})
     assert container.wait() == 0
 

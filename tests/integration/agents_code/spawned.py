@@ -58,9 +58,14 @@ def native(inputs: dict[str, float]) -> str:
     return "slept"
 
 
-def hogging(inputs: dict[str, float]) -> str:
-    """Sleeps in C with the GIL held."""
-    ctypes.PyDLL(None).usleep(int(inputs["seconds"] * 1e6))
+def hogging(inputs: dict[str, str]) -> str:
+    """Holds the GIL until there is a file: functions of a PyDLL keep it, and nothing between them gives it up."""
+    library, path = ctypes.PyDLL(None), inputs["until"].encode()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    while library.access(path, 0) != 0:
+        library.usleep(1000)
+    sys.setswitchinterval(before)
     return "slept"
 
 

@@ -10,7 +10,11 @@ import pytest
 
 from ringline.control.messages import Message, MessageType
 from ringline.host.handle import NodeHandle, SpawnConfig
+from ringline.host.health import HealthSettings
 from tests.unit.host.fakes import FakeLine, FakeProcess, handle_of
+
+PATIENT = HealthSettings(timeout_s=60.0)
+"""For checks that are answered: this process may be kept from the processor for longer than the fakes' 50 ms."""
 
 
 async def test_it_shows_the_state_of_its_process() -> None:
@@ -122,9 +126,11 @@ async def test_a_recovery_arms_the_callback_again() -> None:
     line.reactions[MessageType.HEALTH_CHECK] = lambda message: handle.deliver(
         message.reply(MessageType.HEALTH_CHECK_RESPONSE)
     )
+    impatient, handle.health.settings = handle.health.settings, PATIENT
     assert await handle.health.check()
     assert (handle.is_healthy, handle.health.failures) == (True, 0)
     line.reactions.clear()
+    handle.health.settings = impatient
     for _ in range(2):
         await handle.health.check()
     assert fired == [1, 1]
@@ -133,6 +139,7 @@ async def test_a_recovery_arms_the_callback_again() -> None:
 async def test_a_wrong_answer_is_a_failure() -> None:
     line = FakeLine()
     handle = handle_of(FakeProcess(), line)
+    handle.health.settings = PATIENT
     line.reactions[MessageType.HEALTH_CHECK] = lambda message: handle.deliver(message.reply(MessageType.DONE))
     assert not await handle.health.check()
     assert handle.health.failures_by_reason == {"wrong_answer": 1}

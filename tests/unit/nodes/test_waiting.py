@@ -39,6 +39,14 @@ async def said(node: NodeHarness, text: str) -> list[str]:
     return [output.data.as_text() for output in await node.send(RuntimeData.text(text))]
 
 
+async def clock_stopped(node: NodeHarness) -> None:
+    """Wait until the node's clock has failed."""
+    assert isinstance(node.node, Late)
+    alarm = node.node._alarm
+    assert alarm is not None
+    await asyncio.wait([alarm])
+
+
 async def test_what_is_due_leaves_by_itself_and_in_order() -> None:
     async with NodeHarness(Late) as node:
         for text in ("one", "two", "three"):
@@ -70,7 +78,7 @@ async def test_a_flush_drops_what_waits() -> None:
 async def test_an_error_of_the_clock_is_raised_by_the_next_message() -> None:
     async with NodeHarness(Late) as node:
         await said(node, "bad")
-        await asyncio.sleep(0.04)
+        await clock_stopped(node)
         with pytest.raises(DataError, match="bad text"):
             await said(node, "next")
 
@@ -78,7 +86,7 @@ async def test_an_error_of_the_clock_is_raised_by_the_next_message() -> None:
 async def test_an_error_of_the_clock_is_raised_by_the_end() -> None:
     async with NodeHarness(Late) as node:
         await said(node, "bad")
-        await asyncio.sleep(0.04)
+        await clock_stopped(node)
         with pytest.raises(DataError, match="bad text"):
             await node.end()
 
