@@ -74,5 +74,7 @@ def count_sockets() -> int:
 
 
 def entries(root: Path) -> frozenset[str]:
-    """List what is there, two levels deep: the folders of users, and session directories in them."""
-    return frozenset(str(path.relative_to(root)) for pattern in ("*", "*/*") for path in root.glob(pattern))
+    """List session directories, two levels deep: a user's folder stays when a host is killed as it starts, what is in it may not."""
+    return frozenset(str(path.relative_to(root)) for path in root.glob("*/*")) | frozenset(
+        path.name for path in root.iterdir() if not path.is_dir()
+    )

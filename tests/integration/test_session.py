@@ -385,3 +385,12 @@ async def test_a_node_gets_its_environment_and_not_ours(monkeypatch: pytest.Monk
         for name, value in (("FROM_THE_HOST", "inherited"), ("OF_THE_NODE", "given"), ("RINGLINE_SHM_DIR", None)):
             await session.send("a", name)
             assert (await session.receive("a")).payload["value"] == value
+
+
+async def test_the_users_folder_goes_with_the_last_session() -> None:
+    async with running(chain("t_echo")) as first:
+        folder = first.directory.parent
+        async with running(chain("t_echo")) as second:
+            assert second.directory.parent == folder
+        assert [path.name for path in folder.iterdir()] == [first.directory.name]
+    assert not folder.exists()

@@ -88,7 +88,7 @@ def _print_list(catalog: Catalog) -> None:
 def extra_of(entry: Mapping[str, Any]) -> str:
     """Return the extra that a type needs: one in the box that names none needs what every session needs."""
     extra = str(entry.get("extra") or "")
-    in_box = str(entry.get("module", "")).startswith("ringline.nodes.")
+    in_box = str(entry.get("module", "")).startswith("ringline.")
     return (extra if extra in EXTRAS else "multiprocess") if in_box else OWN
 
 

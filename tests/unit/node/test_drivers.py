@@ -400,10 +400,17 @@ def test_a_source_that_is_stopped_is_closed_and_ends_its_stream(cls: type[Count]
 
 def test_a_flushed_source_goes_on_without_what_it_had_in_hand() -> None:
     rig = Rig(CountForEver, inputs=(), out_output=Channel(capacity=10**6))
-    timers = [later(rig.flush, 0.03), later(lambda: rig.order(MessageType.STOP), 0.1)]
+    channel = rig.arena.channels["out_output"]
+
+    def flush_and_stop() -> None:
+        for number, act in ((1, rig.flush), (2, lambda: rig.order(MessageType.STOP))):
+            while channel.sent < 10 * number or not channel.queue:
+                time.sleep(0.001)
+            act()
+
+    timer = later(flush_and_stop)
     numbers = [int(text) for text in rig.run()]
-    for timer in timers:
-        timer.join()
+    timer.join()
     assert numbers[0] > 1
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 

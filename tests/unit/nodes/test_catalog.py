@@ -48,7 +48,7 @@ def test_an_outdated_catalog_is_reported_and_written_anew(
 def test_the_box_holds_what_it_should() -> None:
     names = """gain resample mix level_meter energy_vad webrtc_vad audio_file_source tone_source audio_file_sink
         text_match text_template pocketsphinx_asr espeak_tts video_file_source video_pattern_source motion_detector
-        face_detector draw video_file_sink batch throttle tee join pass_through round_robin reorder"""
+        face_detector draw video_file_sink batch throttle tee join pass_through round_robin reorder agent_pool"""
     assert set(CLASSES) == set(names.split())
 
 

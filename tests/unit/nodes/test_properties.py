@@ -150,6 +150,7 @@ def test_a_tone_is_exact_after_a_day() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "agent_pool": {"agents": [{"id": "a1", "agent": "walker:Walker"}]},
     "audio_file_source": {"path": "a.wav"},
     "audio_file_sink": {"path": "a.wav"},
     "video_file_source": {"path": "a.mp4"},
