@@ -151,7 +151,8 @@ async def test_too_many_gateways_fail_the_session(start: Start) -> None:
         pod.gateway.kill()
         pod.gateway.wait()
         pod.gateway.restart()
-    assert [pod.containers[name].wait() for name in ("a", "b")] == [0, 0]
+    # 0: its node was ended in order; 1: it called so late that the session had been given up
+    assert {pod.containers[name].wait() for name in ("a", "b")} <= {0, 1}
     status = pod.status()
     assert (status["phase"], status["reason"]) == ("Failed", "GatewayFailed")
     pod.terminate()
