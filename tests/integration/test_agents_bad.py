@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -229,3 +233,52 @@ def wakes(pid: int) -> int:
     """Count how often the threads of a process went to sleep by themselves."""
     lines = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
     return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in lines)
+
+
+def lives(pid: int) -> bool:
+    """Say whether a process runs; one that nobody has reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("what", ["pool", "handle"])
+def test_an_application_that_is_killed_leaves_no_process_and_no_memory(what: str, tmp_path: Path) -> None:
+    script = tmp_path / "application.py"
+    script.write_text(APPLICATION)
+    command = [sys.executable, str(script), what, ROOT]
+    memory = Path(tempfile.mkdtemp(prefix="rl", dir=os.environ["RINGLINE_SHM_DIR"]))  # a socket's path must stay short
+    environment = {**os.environ, "RINGLINE_SHM_DIR": str(memory)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as application:
+        assert application.stdout is not None
+        pid = int(application.stdout.readline())
+        assert psutil.pid_exists(pid)
+        assert list(memory.glob("*/*"))
+        application.kill()
+    until(lambda: not lives(pid))
+    until(lambda: not list(memory.glob("*/*")))
+    shutil.rmtree(memory)
+
+
+APPLICATION = """
+import asyncio, sys, time
+from ringline.agents import AgentPool, spawn_process
+
+CODE = "tests.integration.agents_code"
+
+
+async def spawned():
+    handle = await spawn_process({"agent": f"{CODE}.spawned:Echo", "paths": [sys.argv[2]]}, 1)
+    print(handle.pid, flush=True)
+    await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "handle":
+        asyncio.run(spawned())
+    pool = AgentPool("process", workers=1, paths=[sys.argv[2]]).start()
+    pool.add("a", f"{CODE}.pooled:Moody").result()
+    print(pool.submit("a", ["where"]).result()[0], flush=True)
+    time.sleep(600)
+"""
