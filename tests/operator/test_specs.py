@@ -61,7 +61,7 @@ def all_pods() -> list[Any]:
     built = [pytest.param(pod(), id="plain")]
     for path in EXAMPLES:
         manifest = next(yaml.safe_load_all(path.read_text()))
-        spec = manifest["spec"]
+        spec = {"channels": [], **manifest["spec"]}
         built.append(pytest.param(pod(template(manifest["metadata"]["name"], **spec)), id=path.parent.name))
     rich = template(
         ingress={"enabled": True, "tokenSecretRef": {"name": "door", "key": "token"}},
