@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -215,12 +216,12 @@ def check(run: Run, limit_s: int, memory_mb: int) -> Result:
     hashes = ["-w33", "-k3"] if run.mode == BITSTATE else ["-w24"]
     began = time.monotonic()
     with (folder / "pan.out").open("w+") as output:
-        arguments = ["./pan", "-m1000000", *hashes, f"-Q{max(1, limit_s // 60)}"]
+        arguments = ["./pan", "-m1000000", *hashes]
         with subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=subprocess.STDOUT) as pan:
             try:
                 pan.wait(limit_s)
             except subprocess.TimeoutExpired:
-                pan.terminate()  # it prints what it has seen
+                pan.send_signal(signal.SIGINT)  # it prints what it has seen
         output.seek(0)
         result = read(run, output.read(), time.monotonic() - began)
     if result.errors:
@@ -240,7 +241,7 @@ def read(run: Run, text: str, seconds: float) -> Result:
     errors = re.search(r"errors: (\d+)", text)
     if errors is None and why is None and "States=" not in text:
         raise SystemExit(f"{run.name}: the verifier said\n{text[-2000:]}")
-    stopped = "Search not completed" in text or "errors:" not in text
+    stopped = any(sign in text for sign in ("Search not completed", "Interrupted")) or "errors:" not in text
     return Result(
         run,
         int(errors[1]) if errors else int(why is not None),
@@ -281,7 +282,7 @@ def seen(result: Result) -> str:
         return f"ERROR: {result.why}"
     if result.complete:
         return "every state"
-    return "bitstate" + ("" if result.run.mode == BITSTATE else " (limit reached)")
+    return "by hashes" if result.run.mode == BITSTATE else "a part: limit reached"
 
 
 def chosen(names: list[str]) -> list[Run]:
