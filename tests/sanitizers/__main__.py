@@ -52,7 +52,9 @@ SANITIZERS = {
     "thread": Sanitizer(
         ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
         "libtsan.so",
-        {"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0:exitcode=66:report_signal_unsafe=0:handle_segv=0:handle_sigbus=0"},
+        {
+            "TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0:exitcode=66:report_signal_unsafe=0:handle_segv=0:handle_sigbus=0"
+        },
     ),
 }
 
