@@ -380,7 +380,7 @@ def test_recv_ends_after_a_count_and_with_ctrl_c(own: Path) -> None:
         cwd=own,
     ) as running:
         running.until("runs after")
-        outcome = ringline("recv", "-s", "s", "sound", "-o", "some.wav", "-n", 5, cwd=own)
+        outcome = ringline("recv", "-s", "s", "sound", "-o", "some.wav", "-c", 5, cwd=own)
         assert (outcome.code, outcome.err) == (0, "5 messages received from sound\n")
         with Running("recv", "-s", "s", "sound", "-o", "more.wav", cwd=own) as receiver:
             while not (own / "more.wav").exists():

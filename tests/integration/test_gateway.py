@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from ringline import Pipeline, RuntimeData
+from ringline import Pipeline
 from ringline.graph.handover import parameters_digest
 from ringline.names import TOKEN_FILE
-from tests.helpers.freeze import freeze
+from tests.helpers.freeze import freeze, frozen
 from tests.helpers.pod import TOKEN, Pod
 from tests.helpers.websocket import client
 from tests.integration.sessions import chain, config, session_id
@@ -214,15 +214,17 @@ async def test_a_pod_that_is_deleted_drains_first(start: Start) -> None:
 
 
 async def test_a_gateway_that_comes_back_knows_what_had_ended_in_order(start: Start) -> None:
-    pod = start(chain("t_upper", "t_many", b={"count": 200, "pause_s": 0.02}))
+    pod = start(chain("t_upper", "t_many", b={"count": 200, "pause_s": 0.02}), health_check_interval=1000)
     pod.until_ready()
     async with client(pod.ingress_port, TALK, TOKEN) as talk:
-        await talk.send(RuntimeData.text("n"))
-        await talk.say(op="end")
-        assert pod.containers["a"].wait() == 0
-        pod.gateway.kill()
-        pod.gateway.wait()
-    pod.gateway.restart()
+        assert await talk.text("n") == "N0"
+        with frozen(pod.node_pid("b")):  # else it may end before there is a gateway that hears how
+            await talk.say(op="end")
+            assert pod.containers["a"].wait() == 0
+            pod.gateway.kill()
+            pod.gateway.wait()
+            pod.gateway.restart()
+            pod.until(pod.status)
     pod.until(lambda: pod.status().get("phase") in ("Running", "Succeeded"))
     assert (pod.node("a")["state"], pod.node("a")["lastExit"]["reason"]) == ("Stopped", "Completed")
     assert pod.containers["b"].wait() == 0
