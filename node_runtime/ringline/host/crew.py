@@ -336,6 +336,7 @@ class Crew:
         if code < 128 and not member.kill_reason and not member.stopping:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(member.heard.wait(), LAST_WORDS_S)
+        member.done = member.done or (code == 0 and self._came_to_its_end(member))
         record = exit_record(event, member.circumstances(self.session_id))
         member.ended(record)
         log_exit(record)
@@ -344,6 +345,18 @@ class Crew:
             member.handle.ended()
             await member.handle.stop_health_check()
         return record
+
+    def _came_to_its_end(self, member: Member) -> bool:
+        """Say whether the arena shows it: every output is ended; without outputs, every input is, and nothing is left in it.
+
+        What the node said of it may come late on a busy machine, or be lost with a gateway that was away.
+        """
+        stats = self.links.arena.channel_stats()
+        outputs = [stats[name] for names in member.plan.outputs.values() for name in names]
+        inputs = [stats[name] for name in member.plan.inputs.values()]
+        if outputs:
+            return all(channel.ended for channel in outputs)
+        return bool(inputs) and all(channel.ended and not channel.current_occupancy for channel in inputs)
 
     # -- failures --------------------------------------------------------------------------------------------------
 

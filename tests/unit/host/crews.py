@@ -103,13 +103,16 @@ class FakeControl:
 class FakeArena:
     """Epochs, fences and reclaims of nodes; a reclaim that works begins the next epoch."""
 
-    def __init__(self, nodes: Sequence[str]) -> None:
+    def __init__(self, nodes: Sequence[str], channels: Sequence[str] = ()) -> None:
+        self.channels = channels
         self.epochs = dict.fromkeys(nodes, 1)
         self.fenced: list[str] = []
         self.held: dict[str, int] = {}
         """How often a dead node's lock is still seen."""
         self.busy_neighbours: dict[str, int] = {}
         self.attached: set[str] = set()
+        self.ended: set[str] = set()
+        self.queued: dict[str, int] = {}
 
     def epoch_of(self, node: str) -> int:
         return self.epochs[node]
@@ -123,6 +126,12 @@ class FakeArena:
 
     def node_stats(self) -> dict[str, Any]:
         return {node: SimpleNamespace(attached=node in self.attached) for node in self.epochs}
+
+    def channel_stats(self) -> dict[str, Any]:
+        return {
+            name: SimpleNamespace(ended=name in self.ended, current_occupancy=self.queued.get(name, 0))
+            for name in self.channels
+        }
 
     def lock_held(self, node: str) -> bool:
         return self._counted(self.held, node)
@@ -161,7 +170,11 @@ class Scene:
             lambda node: node in self.busy,
         )
         self.crew = Crew("s1", plan, told, terms)
-        self.arena, self.zygotes, self.control = FakeArena(names), FakeZygotes(), FakeControl()
+        self.arena, self.zygotes, self.control = (
+            FakeArena(names, [channel.name for channel in plan.channels]),
+            FakeZygotes(),
+            FakeControl(),
+        )
         launch = Launch("s1", Path("/dev/shm/s1"), "secret", None, dict.fromkeys(names, Path("python")))
         self.links = Links(self.arena, self.zygotes, self.control, launch)  # type: ignore[arg-type]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -233,6 +234,36 @@ async def test_leaving_with_code_zero_too_early_is_a_crash(make: Make) -> None:
     await scene.until(lambda: scene.failures)
     assert scene.crashes[0].reason == "ExitedEarly"
     assert "it left with code 0 although its inputs had not ended" in str(scene.failures[0])
+
+
+async def test_a_node_whose_last_word_was_lost_is_done_when_its_outputs_have_ended(make: Make) -> None:
+    scene = await make().running()
+    scene.arena.ended.add("a_to_b")
+    scene.dies("a", 0)
+    await scene.until(lambda: scene.member("a").finished)
+    assert (scene.exits[0].reason, scene.crashes, scene.failures) == ("Completed", [], [])
+
+
+async def test_an_end_that_the_arena_shows_is_none_with_another_code(make: Make) -> None:
+    scene = await make().running()
+    scene.arena.ended.add("a_to_b")
+    scene.dies("a", 3)
+    await scene.until(lambda: scene.failures)
+    assert scene.crashes[0].exit_code == 3
+
+
+@pytest.mark.parametrize(("left", "reason"), [(0, "Completed"), (2, "ExitedEarly")])
+async def test_a_node_without_outputs_is_done_when_its_ended_inputs_are_empty(
+    make: Make, left: int, reason: str
+) -> None:
+    scene = await make().running()
+    member = scene.member("b")
+    member.plan = dataclasses.replace(member.plan, outputs={})
+    scene.arena.ended.add("a_to_b")
+    scene.arena.queued["a_to_b"] = left
+    scene.dies("b", 0)
+    await scene.until(lambda: scene.exits)
+    assert scene.exits[0].reason == reason
 
 
 async def test_two_crashes_at_once_are_both_told(make: Make) -> None:
