@@ -31,10 +31,13 @@ OUT_OF_TIME = (
 kept busy."""
 
 
-OUT_OF_MEMORY = (
-    "import time\nopen('/proc/1/oom_score_adj', 'w').write('1000')\nhoard = [bytearray(1 << 24) for _ in range(400)]\n"
-)
-"""Takes all the memory of a container, after saying that process 1 is to be killed first."""
+OUT_OF_MEMORY = """
+for process, score in ((1, 1000), ("self", 0)):
+    with open(f"/proc/{process}/oom_score_adj", "w") as file:
+        file.write(str(score))
+hoard = [bytearray(1 << 22) for _ in range(2000)]
+"""
+"""Takes all the memory of a container, after saying that process 1 is to be killed first and itself last."""
 
 
 @pytest.fixture
