@@ -217,7 +217,7 @@ async def test_a_gateway_that_comes_back_knows_what_had_ended_in_order(start: St
     pod = start(chain("t_upper", "t_many", b={"count": 200, "pause_s": 0.02}), health_check_interval=1000)
     pod.until_ready()
     async with client(pod.ingress_port, TALK, TOKEN) as talk:
-        assert await talk.text("n") == "N0"
+        assert await talk.text("q") == "Q0"
         with frozen(pod.node_pid("b")):  # else it may end before there is a gateway that hears how
             await talk.say(op="end")
             assert pod.containers["a"].wait() == 0
