@@ -238,7 +238,7 @@ def test_neither_a_new_template_nor_the_pipeline_s_end_touches_a_live_call(names
     namespace.apply(body)
 
     def renewed() -> dict[str, Any] | None:
-        found = [item for item in sessions(namespace, name) if item["status"].get("revision") != revision]
+        found = [item for item in sessions(namespace, name) if item.get("status", {}).get("revision") != revision]
         return next((item for item in found if phase(item) == "Running"), None)
 
     if strategy == "Recreate":
@@ -258,4 +258,4 @@ def test_neither_a_new_template_nor_the_pipeline_s_end_touches_a_live_call(names
 
 def updated(namespace: Namespace, name: str, former: str) -> bool:
     body = namespace.get("mediapipeline", name) or {}
-    return body["status"].get("updateRevision") not in (None, former)
+    return body.get("status", {}).get("updateRevision") not in (None, former)

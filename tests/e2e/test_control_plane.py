@@ -25,13 +25,14 @@ OUT_OF_TIME = "import resource; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))
 
 
 @pytest.fixture
-def pipeline(namespace: Namespace) -> Iterator[str]:
-    """A pipeline with a session through which data flows."""
-    namespace.apply(flowing("steady"))
-    namespace.wait("a running session", lambda: session_of(namespace, "steady"))
-    yield "steady"
-    namespace.delete("mediapipeline", "steady")
-    namespace.wait("its pods to go", lambda: not pods_of(namespace, "steady"))
+def pipeline(namespace: Namespace, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A pipeline with a session through which data flows; each test has its own."""
+    name = "steady-" + request.function.__name__.split("_")[2]
+    namespace.apply(flowing(name))
+    namespace.wait("a running session", lambda: session_of(namespace, name))
+    yield name
+    namespace.delete("mediapipeline", name)
+    namespace.wait("its pods to go", lambda: not pods_of(namespace, name))
 
 
 def answers(namespace: Namespace) -> bool:
@@ -79,12 +80,13 @@ def lease(operator: Namespace) -> dict[str, Any]:
 class Seen:
     """Every pod of a pipeline that ever was, while watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
         self.uids: dict[str, str] = {}
 
     def see(self, body: dict[str, Any], _now: float) -> None:
         meta = body["metadata"]
-        if (meta.get("labels") or {}).get("ringline.dev/pipeline") == "steady":
+        if (meta.get("labels") or {}).get("ringline.dev/pipeline") == self._pipeline:
             self.uids[meta["uid"]] = meta["name"]
 
 
@@ -98,7 +100,7 @@ def test_a_leader_that_dies_without_a_word_is_followed_when_its_lease_is_over(
     operator.wait("two operators", lambda: len(present(operator)) == 2)
     first = operator.wait("a leader", lambda: lease(operator).get("holderIdentity"))
     leader = next(item["metadata"]["name"] for item in present(operator) if first.startswith(item["metadata"]["name"]))
-    seen = Seen()
+    seen = Seen(pipeline)
     with proxied() as api, watched(api, namespace, seen):
         begun = time.monotonic()
         operator.execute(leader, "operator", "python", "-c", OUT_OF_TIME, check=False)

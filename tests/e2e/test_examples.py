@@ -29,9 +29,9 @@ def test_a_manifest_of_the_examples_applies_as_it_is(namespace: Namespace, path:
 def test_a_session_that_wants_a_gpu_where_there_is_none_says_so(namespace: Namespace) -> None:
     path = ROOT / "examples" / "kubernetes" / "gpu.yaml"
     namespace.run("apply", "-f", str(path))
-    said = namespace.wait("the reason", lambda: why(namespace, "speech-on-gpu") or None)
     said = namespace.wait(
-        "the reason", lambda: found if "nvidia" in (found := why(namespace, "speech-on-gpu"))["message"] else None
+        "the reason",
+        lambda: found if "nvidia" in (found := why(namespace, "speech-on-gpu")).get("message", "") else None,
     )
     assert said["status"] == "False"
     namespace.run("delete", "-f", str(path))

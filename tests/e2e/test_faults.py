@@ -175,7 +175,7 @@ def test_a_frozen_node_is_found_and_ends_its_session(
     kill_node(namespace, pod, "meter", "SIGSTOP")
     begun = time.monotonic()
     namespace.wait(
-        "the pod not to be ready", lambda: condition(namespace.get("pod", pod) or {}, "Ready")["status"] == "False"
+        "the pod not to be ready", lambda: condition(namespace.get("pod", pod) or {}, "Ready").get("status") == "False"
     )
     report["node frozen to pod not ready"] = round(time.monotonic() - begun, 2)
 

@@ -56,7 +56,7 @@ def test_a_pod_that_is_refused_is_made_when_it_may_be(
     name = f"refused-{kind.lower()}"
     namespace.apply(obstacle)
     if kind == "ResourceQuota":
-        namespace.wait("the quota to be counted", lambda: (namespace.get("quota", "obstacle") or {})["status"])
+        namespace.wait("the quota to be counted", lambda: (namespace.get("quota", "obstacle") or {}).get("status"))
     said = told(namespace, flowing(name), (words,), report, f"pod refused by {kind}")
     assert "forbidden" in said["message"] or said["reason"]
     assert pods_of(namespace, name) == []
