@@ -90,7 +90,7 @@ def _verdict(row: Figures, report: Report) -> str:
 
 def _words(row: Figures, share: float, report: Report) -> str:
     """Say how a figure stands to its limit; one that misses it has what the machine allows beside it."""
-    distance = f"{number(share)} times the limit" if share > 1 else f"{number(share)} of the limit"
+    distance = f"{number(share)} times the limit" if share >= 1 else f"{number(share)} of the limit"
     return f"**met**: {distance}" if row["met"] else f"**not reached**: {distance}{_beside(row, report)}"
 
 
