@@ -47,7 +47,7 @@ def absent() -> list[Row]:
 
 def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
     """Run the plan; `each`: numbers of agents for which a process per agent is measured too."""
-    began = time.monotonic()
+    began, facts = time.monotonic(), machine.facts()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - began:4.0f} s  agents: {what} …", file=sys.stderr, flush=True)
@@ -60,7 +60,7 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
         figures["memory"] += [held(name, spec, count) for count in counts]
     return {
         "schema": SCHEMA,
-        "machine": machine.facts(),
+        "machine": facts,
         "rounds": plan.rounds,
         "seconds_per_round": plan.seconds,
         "seconds": round(time.monotonic() - began, 1),

@@ -88,6 +88,7 @@ def merged(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if part["schema"] != SCHEMA:
             raise ValueError(f"a report of the schema {part['schema']!r}, not {SCHEMA!r}; measure again")
     whole = dict(parts[0])
+    whole["loads_1min"] = [part["machine"]["load_1min"] for part in parts if "machine" in part]
     whole["seconds"] = round(sum(part.get("seconds", 0.0) for part in parts), 1)
     for name in ("cells", "memory", "deaths"):
         whole[name] = [row for part in parts for row in part[name]]

@@ -91,9 +91,12 @@ def test_everything_that_is_compared_is_a_known_peer() -> None:
 
 
 def test_reports_of_several_runs_are_put_together() -> None:
-    whole = merged([report(cell("thread", (1, 1, 1)), machine={"cpus": [0]}), report(cell("hybrid", (2, 2, 2)))])
+    first = report(cell("thread", (1, 1, 1)), machine={"cpus": [0], "load_1min": 0.5}, seconds=10.0)
+    second = report(cell("hybrid", (2, 2, 2)), machine={"cpus": [0], "load_1min": 3.5}, seconds=5.0)
+    whole = merged([first, second])
     assert [each["executor"] for each in whole["cells"]] == ["thread", "hybrid"]
-    assert whole["machine"] == {"cpus": [0]}
+    assert whole["machine"] == first["machine"]
+    assert (whole["loads_1min"], whole["seconds"]) == ([0.5, 3.5], 15.0)
 
 
 def test_a_report_of_another_shape_is_refused() -> None:
