@@ -78,8 +78,33 @@ def test_what_is_sent_is_received_and_the_session_goes_on(pod: Pod, cluster: Fak
 
 def test_a_run_that_is_told_to_stop_leaves_the_session_alone(pod: Pod, cluster: FakeCluster, tmp_path: Path) -> None:
     outcome = ringline("run", *WHERE, "--output", "out=heard.txt", "--duration", "0.3", cwd=tmp_path)
-    assert outcome.code == 0
+    assert (outcome.code, outcome.err) == (0, "")
     assert "ended by --duration" in outcome.out
+    assert everything_ended(cluster)
+    assert pod.status()["phase"] == "Running"
+
+
+def test_an_input_that_fails_ends_the_run_though_its_output_would_go_on(
+    pod: Pod, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    ends = ("--input", "in=nowhere.txt", "--output", "out=heard.txt")
+    outcome = ringline("run", *WHERE, *ends, "--json", cwd=tmp_path)
+    assert outcome.code == 1
+    assert outcome.lines[-1]["error"] == "DataError: there is no file nowhere.txt"
+    assert outcome.err == ""
+    assert everything_ended(cluster)
+    assert pod.status()["phase"] == "Running"
+
+
+def test_of_two_outputs_one_that_does_not_exist_is_all_that_is_told(
+    pod: Pod, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    ends = ("--output", "out=heard.txt", "--output", "other=heard-too.txt")
+    outcome = ringline("run", *WHERE, *ends, "--json", cwd=tmp_path)
+    assert outcome.code == 1
+    (summary,) = outcome.lines
+    assert "no output 'other'" in summary["error"]
+    assert outcome.err == ""
     assert everything_ended(cluster)
     assert pod.status()["phase"] == "Running"
 

@@ -67,10 +67,8 @@ async def call(options: CallOptions, view: View) -> SummaryShape:
     recordings = {name: _Recording(path) for name, path in options.outputs.items()}
     try:
         async with reached(options.place) as address, contextlib.AsyncExitStack() as stack:
-            hearing = [
-                recording.run(await stack.enter_async_context(connect(address, output=name)))
-                for name, recording in recordings.items()
-            ]
+            opened = [await stack.enter_async_context(connect(address, output=name)) for name in recordings]
+            hearing = [each.run(connection) for each, connection in zip(recordings.values(), opened, strict=True)]
             running = time.monotonic()
             view.started(_started(options.place, running - began))
             result = await _until_over(options, view, [*hearing, *_feeding(address, feeds, options)])
@@ -104,9 +102,10 @@ async def _until_over(options: CallOptions, view: View, work: list[Coroutine[Any
                 return "ended"
             return "interrupted" if asked.done() else "duration"
         finally:
-            over.cancel()
-            asked.cancel()
-            await asyncio.gather(*tasks, asked, return_exceptions=True)
+            # Once one has failed `over` is over too, and cancelling it leaves the others at work.
+            for task in (over, *tasks, asked):
+                task.cancel()
+            await asyncio.gather(over, *tasks, asked, return_exceptions=True)
 
 
 def _started(place: Place, seconds: float) -> StartedLine:
