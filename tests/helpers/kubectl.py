@@ -119,6 +119,6 @@ def ended(process: int) -> bool:
     """Whether a process is no more, or only waits for somebody to read its exit code."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"
