@@ -98,9 +98,10 @@ class Fleet:
     def end(self) -> None:
         """Fail what still waits, and whatever comes."""
         self.fail(PoolClosedError("the pool was closed"))
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        with self._lock:
+            if self._ledger is not None:
+                self._ledger.close()
+                self._ledger = None
 
     def fail(self, error: Exception) -> None:
         """Fail every step that is not answered, and those to come."""
@@ -166,13 +167,14 @@ class Fleet:
                 self._look()
 
     def _recall(self, step: Step) -> bool:
-        """Keep a step from being begun; False if its worker is in it."""
+        """Keep a step from being begun, and take it; False if its worker is in it, or about to be."""
         with self._lock:
             agent = self.agents.get(step.agent_id)
             if agent is None or step.number not in agent.worker.flying or self._ledger is None:
-                return not step.sent  # an answer that is on its way to the caller can't be called back
+                return not step.sent and step.take()  # an answer that is on its way to the caller can't be called back
             self._ledger.cancel(agent.worker.index, step.slot, step.number)
-            return step.number not in (note.step for note in self._ledger.running(agent.worker.index))
+            running = [note.step for note in self._ledger.running(agent.worker.index)]
+            return step.number not in running and step.take()
 
     def _look(self) -> None:
         """Have the loop see to all workers, once for all that comes before it does."""
@@ -225,7 +227,7 @@ class Fleet:
         while worker.ready and len(worker.flying) < ahead and size < largest:
             _, step = heapq.heappop(worker.ready)
             agent = self.agents.get(step.agent_id)
-            if step.done() or agent is None or agent.broken or step.expired:
+            if step.decided or agent is None or agent.broken or step.expired:
                 self._not_sent(step, agent)
             elif agent.flying >= agent.window:
                 heapq.heappush(agent.waiting, (step.rank, step))
@@ -240,7 +242,7 @@ class Fleet:
         while worker.suspects and not worker.flying:
             step = worker.suspects.pop(0)
             agent = self.agents.get(step.agent_id)
-            if agent is not None and not step.done():
+            if agent is not None and not step.decided:
                 return [worker.send(step, agent)]
             self._not_sent(step, agent)
         return []
@@ -292,7 +294,9 @@ class Fleet:
             self._answer(step, unpack(row.blob))
         elif kind == "expired":
             self._refuse(step, StepExpired(step.agent_id, "the step's deadline passed before it began"))
-        elif kind != "cancelled":
+        elif kind == "cancelled":
+            self._outcomes.append(step.withdraw)  # `cancel` may have seen it as begun, while the worker saw the mark
+        else:
             worker.observe(row.busy_us)
             error, trace = unpack(row.blob)
             self._refuse(step, AgentError(step.agent_id, error, trace))
@@ -345,7 +349,7 @@ class Fleet:
             worker.ends[record.reason] += 1
         if record.expected or self._ledger is None:
             return
-        self._session.hand_out()
+        self._session.hand_out(worker.name)
         with self._turn():
             noted = {note.step for note in self._ledger.running(worker.index)}
             self._ledger.clear(worker.index)
@@ -429,6 +433,8 @@ class Fleet:
         """End workers whose step runs longer than it may; look again while there are steps with a limit."""
         with self._turn():
             self._watching = False
+            if self._ledger is None:
+                return  # the pool is being closed
             for worker in self.workers:
                 limited = [step for step in worker.flying.values() if step.timeout is not None]
                 if limited or worker.making:

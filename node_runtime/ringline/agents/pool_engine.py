@@ -92,9 +92,9 @@ class PoolSession:
         """Have each batch of a worker's answers given to `take`."""
         self._supervisor.listen(self._outputs[worker], take)
 
-    def hand_out(self) -> None:
-        """Give all answers that have come to who listens, now."""
-        while self._supervisor.hand_out():
+    def hand_out(self, worker: str) -> None:
+        """Give all answers of a dead worker to who listens, now; those of the others would not end while they work."""
+        while self._supervisor.hand_out(self._outputs[worker]):
             pass
 
     def renew(self, worker: str, reason: str) -> None:

@@ -28,7 +28,8 @@ class Step(Future[Any]):
     """A `concurrent.futures.Future` (`asyncio.wrap_future` makes it awaitable, `AgentPool.step` does so).
 
     `cancel()` works until the agent begins with the step, also when it was sent to a worker already; an agent that has begun may
-    look at `report.cancelled`. `progress` is what the agent reported last.
+    look at `report.cancelled`. It is False also when the worker was just about to begin: then the step either runs, or ends as
+    cancelled after all. `progress` is what the agent reported last.
     """
 
     def __init__(
@@ -55,8 +56,13 @@ class Step(Future[Any]):
         self.unwanted = False
         """Whether somebody tried to cancel it."""
         self.recall: Callable[[Step], bool] | None = None
-        """Asks whoever has sent the step whether it can still be kept from being begun."""
+        """Asks whoever has the step whether it can still be kept from being begun; then it calls `take`, so that nobody sends it."""
         self._taken = self._ended = False
+
+    @property
+    def decided(self) -> bool:
+        """Say whether it was answered, has failed or is being cancelled."""
+        return self._taken
 
     @property
     def expired(self) -> bool:
@@ -76,15 +82,23 @@ class Step(Future[Any]):
         if self.cancelled():
             return True
         self.unwanted = True
-        if self.done() or (self.recall is not None and not self.recall(self)) or not self._take():
+        if self.done() or not (self.take() if self.recall is None else self.recall(self)):
             return False
+        self._cancel()
+        return True
+
+    def withdraw(self) -> None:
+        """Cancel it, unless that is done: its worker saw the wish before it began."""
+        if self._end():
+            self._cancel()
+
+    def _cancel(self) -> None:
         super().cancel()
         self.set_running_or_notify_cancel()  # who waits for several hears of it only so
-        return True
 
     def begin(self) -> bool:
         """Say that it runs from now on; False if it was cancelled before."""
-        return self._take() and self.set_running_or_notify_cancel()
+        return self.take() and self.set_running_or_notify_cancel()
 
     def answer(self, value: Any) -> None:
         """Give it its result, once."""
@@ -104,8 +118,8 @@ class Step(Future[Any]):
             self._taken = self._ended = True
         return True
 
-    def _take(self) -> bool:
-        """Be the one who decides what becomes of it."""
+    def take(self) -> bool:
+        """Be the one who decides what becomes of it; for its pool."""
         with _turn:
             before, self._taken = self._taken, True
         return not before

@@ -57,7 +57,7 @@ class HostPorts:
         self._ended: set[str] = set()
         self._waiters: set[asyncio.Future[None]] = set()
         self._failure: BaseException | None = None
-        self._armed = False
+        self._armed = self._due = False
         self._loop.add_reader(arena.poll_fd, self._on_bell)
 
     def fail(self, error: BaseException) -> None:
@@ -120,9 +120,10 @@ class HostPorts:
         self._takers[channel.name] = (reader, channel, take)
         self._serve()
 
-    def hand_out(self) -> int:
-        """Give what has come to those who listen, at most some from each; how many."""
-        return sum(self._hand_out(*taker) for taker in list(self._takers.values()))
+    def hand_out(self, channel: ChannelPlan | None = None) -> int:
+        """Give what has come to those who listen, to `channel` or to all, at most some from each; how many."""
+        takers = [taker for name, taker in self._takers.items() if channel is None or name == channel.name]
+        return sum(self._hand_out(*taker) for taker in takers)
 
     def end(self, channel: ChannelPlan) -> None:
         """Mark the end of an input's stream; idempotent."""
@@ -194,16 +195,25 @@ class HostPorts:
                 self._waiters.discard(waiter)
 
     def _serve(self) -> None:
-        """Serve those who listen and arm the bell again; whoever waits for something else looks for himself."""
-        while self._takers and self._failure is None:
-            given = self.hand_out()
-            if not self._arm():
-                if not self.hand_out():  # the recheck after arming
-                    return
-            elif not given:
-                self._wake_all()
-                self._loop.call_soon(self._serve)
+        """Serve those who listen and arm the bell again; whoever waits for something else looks for himself.
+
+        While messages keep coming, the others on the loop have their turn between two looks.
+        """
+        if not self._takers or self._failure is not None:
+            return
+        given = self.hand_out()
+        if not self._arm():
+            if not self.hand_out():  # the recheck after arming
                 return
+        elif not given:
+            self._wake_all()
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._serve_again)
+
+    def _serve_again(self) -> None:
+        self._due = False
+        self._serve()
 
     def _hand_out(self, reader: Reader, channel: ChannelPlan, take: Callable[[RuntimeData], None]) -> int:
         for count in range(_AT_ONCE):

@@ -122,9 +122,9 @@ class Supervisor:
         """Have every message of an output given to `take` as it comes, instead of `receive`."""
         self._open_ports().listen(channel, take)
 
-    def hand_out(self) -> int:
-        """Give what has come to those who listen, now: a dead node's last messages, say. Returns how many, 0 when none is left."""
-        return self._open_ports().hand_out()
+    def hand_out(self, channel: ChannelPlan) -> int:
+        """Give what has come to whoever listens to an output, now: a dead node's last messages, say. Returns how many, 0 when none is left."""
+        return self._open_ports().hand_out(channel)
 
     def end(self, channel: ChannelPlan) -> None:
         self._open_ports().end(channel)

@@ -45,7 +45,7 @@ def test_who_waits_for_several_hears_of_a_cancelled_one() -> None:
 def test_a_step_that_was_sent_asks_its_sender(kept: bool) -> None:
     step = Step("a", None)
     step.sent = True
-    step.recall = lambda _: kept
+    step.recall = lambda each: kept and each.take()
     assert step.running()
     assert step.cancel() is kept
     assert (step.unwanted, step.cancelled(), step.running()) == (True, kept, not kept)
@@ -53,6 +53,21 @@ def test_a_step_that_was_sent_asks_its_sender(kept: bool) -> None:
     assert step.done()
     if not kept:
         assert step.result() == 3
+
+
+def test_a_step_that_its_worker_did_not_begin_is_withdrawn_once() -> None:
+    step = Step("a", None)
+    step.recall = lambda _: False
+    assert not step.cancel()
+    assert not step.decided
+    step.withdraw()
+    step.withdraw()
+    step.answer(1)
+    assert (step.cancelled(), step.decided) == (True, True)
+    answered = Step("a", None)
+    answered.answer(1)
+    answered.withdraw()
+    assert answered.result() == 1
 
 
 def test_one_that_has_begun_is_not_cancelled() -> None:

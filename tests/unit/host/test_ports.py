@@ -262,3 +262,32 @@ async def test_what_a_dead_node_left_is_handed_out_at_once(scene: Scene, node: A
     commit(node, "last words")
     assert scene.ports.hand_out() == 1
     assert heard == ["last words"]
+
+
+async def test_those_who_listen_leave_turns_to_others_while_messages_keep_coming(scene: Scene, node: Arena) -> None:
+    heard = 0
+
+    def again(data: RuntimeData) -> None:
+        nonlocal heard
+        heard += 1
+        data.release()
+        if heard < 2000:
+            commit(node, "one more")
+
+    commit(node, "the first")
+    scene.ports.listen(scene.one, again)
+    turns = 0
+    while heard < 2000:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 5
+
+
+async def test_only_the_output_that_is_named_is_handed_out(scene: Scene, node: Arena) -> None:
+    heard: list[str] = []
+    for channel in (scene.one, scene.two):
+        scene.ports.listen(channel, lambda data: heard.append(data.as_text()))
+    commit(node, "hello")
+    assert scene.ports.hand_out(scene.two) == 0
+    assert scene.ports.hand_out(scene.one) == 1
+    assert heard == ["hello"]
