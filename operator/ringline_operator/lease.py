@@ -36,6 +36,8 @@ class Lease:
         self._seen_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self.taken = asyncio.Event()
+        self.begun = asyncio.Event()
+        """Set each time this process begins to act, also after a short loss; whoever takes note of it clears it."""
 
     @property
     def held(self) -> bool:
@@ -100,6 +102,8 @@ class Lease:
         self.taken.clear()
 
     def _won(self, begun: float) -> bool:
+        if not self.held:
+            self.begun.set()
         self._until = begun + self._settings.lease_seconds
         if not self.taken.is_set():
             log.info("this operator holds the lease", extra={"identity": self._settings.identity})

@@ -151,8 +151,10 @@ class Cache:
             self._queue.add(key)
 
     def note_denial(self, key: Key, session_uid: str, denial: Denial | None) -> None:
-        """Take in that a session's pod was refused, or no longer is."""
-        group = self.groups.setdefault(key, Group())
+        """Take in that a session's pod was refused, or no longer is; not of a pipeline that is gone meanwhile."""
+        group = self.groups.get(key)
+        if group is None:
+            return
         former = group.denials.pop(session_uid, None)
         if denial is not None:
             group.denials[session_uid] = denial

@@ -6,6 +6,7 @@ A look waits for nothing. What it decides is carried out behind it by `hands`, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -75,6 +76,7 @@ class Reconciler:
         """List everything when this operator begins to act, and once in a period: no look before the first list."""
         while True:
             await self._lease.taken.wait()
+            self._lease.begun.clear()
             pause = self._settings.resync_seconds
             try:
                 await self._relist()
@@ -88,7 +90,10 @@ class Reconciler:
             for key in list(self._cache.groups):
                 self._queue.add(key)
             self._forget_what_is_gone()
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    # Lost and taken again: nobody knows what was missed, and no watch tells of what was deleted meanwhile.
+                    await self._lease.begun.wait()
 
     def _forget_what_is_gone(self) -> None:
         for key in self._memories.keys() - self._cache.groups.keys():

@@ -99,3 +99,7 @@ class Teller:
         except ApiError as error:
             self.dropped += 1
             log.debug("an event could not be written", extra={"event": meta["name"], "error": str(error)})
+        except Exception:
+            # Whatever it was (credentials that can't be read, say), the next one is to be written.
+            self.dropped += 1
+            log.exception("an event could not be written", extra={"event": meta["name"]})

@@ -66,6 +66,19 @@ async def test_a_holder_that_renews_keeps_it() -> None:
     assert pair.first.held
 
 
+async def test_each_beginning_is_told_once_and_a_renewal_is_none() -> None:
+    pair = Pair()
+    await pair.first.renew()
+    assert pair.first.begun.is_set()
+    pair.first.begun.clear()
+    pair.clock.now += RENEW
+    await pair.first.renew()
+    assert not pair.first.begun.is_set()
+    pair.clock.now += SECONDS + 1  # frozen, or nobody answered
+    await pair.first.renew()
+    assert pair.first.begun.is_set(), "what was missed meanwhile nobody knows"
+
+
 async def test_after_a_death_the_other_takes_over_within_twenty_seconds() -> None:
     pair = Pair()
     await pair.first.renew()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringline_operator.decide.world import Denial
 from ringline_operator.kube import Kube
 from ringline_operator.observe import Cache, Group, WorkQueue
 from ringline_operator.relist import relist
@@ -208,3 +209,11 @@ async def test_the_earlier_of_two_requests_for_a_later_look_counts() -> None:
     queue.add_after(KEY, 60)
     assert await queue.take() == KEY
     queue.close()
+
+
+def test_a_pod_that_is_refused_when_all_is_gone_already_leaves_nothing_in_memory() -> None:
+    cache = Cache(WorkQueue())
+    cache.note_denial(KEY, "uid", Denial("Forbidden", "the namespace is being terminated", 0.0))
+    assert not cache.groups
+    cache.note_denial(KEY, "uid", None)
+    assert not cache.groups

@@ -26,7 +26,7 @@ class Leading:
     held = True
 
     def __init__(self) -> None:
-        self.taken = asyncio.Event()
+        self.taken, self.begun = asyncio.Event(), asyncio.Event()
         self.taken.set()
 
 
@@ -75,6 +75,25 @@ async def test_the_loop_makes_what_is_asked_for_and_comes_to_rest() -> None:
     await process.loop.hands.idle()
     await process.loop.stop()
     assert api.calls <= calls + 1, "at rest it asks for nothing but the pipeline's last status"
+
+
+async def test_everything_is_listed_again_when_a_lost_lease_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Leading()
+    process = Process(FakeApi(), cast("Lease", lease))
+    lists = 0
+
+    async def count() -> None:
+        nonlocal lists
+        lists += 1
+
+    monkeypatch.setattr(process.loop, "_relist", count)
+    process.loop.start()
+    await until(lambda: lists == 1)
+    await asyncio.sleep(0.02)
+    assert lists == 1, "nothing else is a reason but the end of the period"
+    lease.begun.set()
+    await until(lambda: lists == 2)
+    await process.loop.stop()
 
 
 class Slow(FakeApi):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
@@ -103,6 +104,25 @@ async def test_an_event_that_is_refused_is_counted_and_the_next_one_written() ->
     await writer.flush()
     assert said(api) == ["two"]
     assert writer.dropped == 1
+
+
+async def test_no_failure_ends_the_writing(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(FakeApi):
+        async def create(self, kind: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
+            if body["message"] == "one":
+                raise RuntimeError("the credentials can't be read")
+            return await super().create(kind, namespace, body)
+
+    api = Failing()
+    writer = teller(api)
+    writer.start()
+    writer.tell("default", news("one"))
+    writer.tell("default", news("two"))
+    await until(1, api)
+    await writer.stop()
+    assert said(api) == ["two"]
+    assert writer.dropped == 1
+    assert "the credentials can't be read" in caplog.text
 
 
 async def test_an_api_server_that_hangs_does_not_keep_the_operator_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
