@@ -116,10 +116,14 @@ class Bell:
         """Sleep until something may have changed, at least for one turn of the loop."""
         future: asyncio.Future[None] = self._loop.create_future()
         self.waiting.append(future)
-        if timeout_s is None:
-            await future
-        else:
-            await asyncio.wait([future], timeout=timeout_s)
+        try:
+            if timeout_s is None:
+                await future
+            else:
+                await asyncio.wait([future], timeout=timeout_s)
+        finally:
+            if future in self.waiting:  # its time is over, or it was cancelled
+                self.waiting.remove(future)
 
     def look(self) -> bool:
         """Look at the rings before the loop sleeps; wakes the waiting if there is something already."""

@@ -167,6 +167,22 @@ def test_its_time_ends_outside_the_loop_too(place: Place) -> None:
     assert place.sleeps == 1
 
 
+def test_a_wait_whose_time_is_over_is_forgotten(place: Place) -> None:
+    async def several() -> None:
+        for _ in range(3):
+            await place.bell.wait(0.001)
+        cancelled = asyncio.ensure_future(place.bell.wait())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+
+    place.run(several())
+    assert place.bell.waiting == []
+    place.put()
+    place.run(place.bell.rest())
+    assert place.sleeps == 1
+
+
 class Helped(MultiprocessNode):
     """Hands each text to a thread and goes on; what the thread gives is sent by a task of its own."""
 
