@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ringline.errors import ArenaError, ResourceLimitError
-from ringline.shm import HOST, Channel, has_host, host, join, plan, reclaim_dead
+from ringline.shm import HOST, Arena, Channel, has_host, home, host, join, plan, reclaim_dead
 from tests.conformance.scene import blocks_in_use
 from tests.helpers.tree import ROOT
+from tests.unit.test_home import waiting_locks
 
 EXAMPLE = ROOT / "examples" / "shm"
 PAIR = (Channel("to", HOST, "peer", capacity=4), Channel("back", "peer", HOST))
@@ -114,6 +116,31 @@ def test_a_second_host_is_refused_while_the_first_one_lives(
         raise AssertionError("two hosts")
     assert output(start(started, "consume.py", directory)) == ""
     assert first.wait() == 0
+
+
+def test_a_host_that_begins_while_another_one_does_takes_nothing_of_it_away(shm_root: Path) -> None:
+    directory, layout = shm_root / "pair", plan(PAIR)
+    refused: list[str] = []
+
+    def second() -> None:
+        try:
+            with host(directory, layout):
+                refused.append("two hosts")
+        except ArenaError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=second)
+    with home.opened(directory):
+        thread.start()
+        while f"{directory.stat().st_ino} 0 EOF" not in waiting_locks():
+            pass
+        arena = Arena.create(directory, layout)
+    thread.join()
+    with arena, join(directory, "peer") as peer:
+        assert refused == [f"{directory} has a live host; end it, or choose another directory"]
+        assert arena.writer(["to"]).send(b"there", 1, b"", 0)
+        assert peer.reader("to").next() is not None
+    home.remove(directory)
 
 
 def test_messages_go_both_ways_and_nothing_is_left(shm_root: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 from ringline.errors import ArenaError
 from ringline.graph.layout import ArenaLayout, ChannelPlan, Overflow, arena_layout
 from ringline.names import ARENA_FILE, HOST, LOCK_FILE
+from ringline.shm import home
 from ringline.shm.arena import Arena
 from ringline.shm.locks import host_alive
 
@@ -80,29 +81,31 @@ def host(directory: Path, layout: ArenaLayout) -> Iterator[Arena]:
     What a host that was killed left there is removed first. Raises `ArenaError` while another host lives, or when the
     directory holds anything that is not an arena's, and what `Arena.create` raises.
     """
-    _clear(directory)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    try:
-        arena = Arena.create(directory, layout)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+    directory = directory.resolve()
+    with home.opened(directory, private=False):  # two that begin at once, or one that ends meanwhile, take turns
+        _clear(directory)
+        try:
+            arena = Arena.create(directory, layout)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
     try:
         yield arena
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError), home.opened(directory, private=False):
+            shutil.rmtree(directory, ignore_errors=True)
         arena.close()
 
 
 def _clear(directory: Path) -> None:
-    if not directory.exists():
-        return
     if has_host(directory):
         raise ArenaError(f"{directory} has a live host; end it, or choose another directory")
-    for path in directory.iterdir():
+    found = list(directory.iterdir())
+    for path in found:
         if path.name not in (ARENA_FILE, LOCK_FILE) and not path.name.startswith("bell."):
             raise ArenaError(f"{directory} holds '{path.name}', which is not an arena's; choose a directory of its own")
-    shutil.rmtree(directory)
+    for path in found:
+        path.unlink()
 
 
 def join(directory: Path, name: str, *, timeout_s: float = 10.0) -> Arena:

@@ -34,14 +34,18 @@ def check_private(folder: Path, found: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[None]:
-    """Hold the lock of the folder, which is made with mode 0700 if it is missing; waits for others that hold it."""
+def opened(folder: Path, *, private: bool = True) -> Iterator[None]:
+    """Hold the lock of the folder, which is made with mode 0700 if it is missing; waits for others that hold it.
+
+    Raises `SessionError` for a folder that is not `private`, if it must be.
+    """
     held = False
     while not held:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        with contextlib.suppress(FileNotFoundError):
-            check_private(folder, folder.lstat())
+        if private:
+            with contextlib.suppress(FileNotFoundError):
+                check_private(folder, folder.lstat())
         with _lock(folder, fcntl.LOCK_EX) as held:
             if held:  # else its last session took it along just now
                 yield
