@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,14 +54,18 @@ class HalfCommit:
         self.words.close()
 
 
-def new_host(directory: Path, queue: str) -> subprocess.Popen[str]:
-    """Start a host that reclaims the sink, again and again while the source sits in its commit."""
+@contextmanager
+def new_host(directory: Path, queue: str) -> Iterator[subprocess.Popen[str]]:
+    """Have a host that reclaims the sink, again and again while the source sits in its commit."""
     environment = {**os.environ, "PYTHONPATH": str(Path(ringline.__file__).parents[1])}
     command = [sys.executable, "-c", HOST_CODE, str(directory), queue]
-    host = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert host.stdout is not None
-    assert host.stdout.readline() == "adopted\n"
-    return host
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        try:
+            assert host.stdout.readline() == "adopted\n"
+            yield host
+        finally:
+            host.kill()  # if it has not ended
 
 
 @pytest.mark.parametrize("metadata", [b"", bytes(2000)], ids=["one-block", "two-blocks"])
@@ -74,12 +80,10 @@ def test_a_commit_during_the_reclaim_of_its_reader_leaks_nothing(
     half = HalfCommit(scene)
     scene.leave("sink")
     scene.leave(HOST)
-    host = new_host(scene.directory, queue)
-    time.sleep(0.1)  # it collects the sink's blocks and finds the gate BUSY, several times
-    half.finish()
-    assert host.wait() == 0
-    assert host.stdout is not None
-    host.stdout.close()
+    with new_host(scene.directory, queue) as host:
+        time.sleep(0.1)  # it collects the sink's blocks and finds the gate BUSY, several times
+        half.finish()
+        assert host.wait() == 0
     put(writer, "third")
     reader = scene.reader("a")
     texts = []
@@ -98,9 +102,7 @@ def test_what_the_dead_reader_held_comes_back_too(make_scene: MakeScene) -> None
     half = HalfCommit(scene)
     scene.leave("sink")
     scene.leave(HOST)
-    host = new_host(scene.directory, "drop")
-    half.finish()
-    assert host.wait() == 0
-    assert host.stdout is not None
-    host.stdout.close()
+    with new_host(scene.directory, "drop") as host:
+        half.finish()
+        assert host.wait() == 0
     assert [word for word in references(scene.directory, scene.layout) if word] == []

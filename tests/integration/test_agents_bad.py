@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,12 +108,12 @@ def test_a_worker_over_its_memory_limit_is_killed_and_says_why() -> None:
 def test_an_agent_that_is_deadly_to_make_is_tried_once_and_the_others_live_on(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pool_of(init_timeout=1.0, max_restarts=2) as pool:
+    with pool_of(init_timeout=5.0, max_restarts=2) as pool:
         pool.add("c", f"{CODE}:Counter").result()
         assert pool.submit("c", 1).result() == 1
         made = pool.add("deadly", f"{CODE}:Deadly", {"how": how})
         early, other = pool.submit("deadly", 1), pool.submit("c", 1)
-        said = "its worker ended when it was made" if how == "leave" else "took longer than init_timeout, 1s"
+        said = "its worker ended when it was made" if how == "leave" else "took longer than init_timeout, 5s"
         for step in (made, early):
             with pytest.raises(AgentCrashed, match=f"agent 'deadly': .*{said}"):
                 step.result()
@@ -222,11 +221,18 @@ def test_an_idle_pool_sleeps() -> None:
         pool.map([("a", ["echo", 1]), ("b", ["echo", 1])])
         until(lambda: pool.facts().waiting == 0)
         pids = (os.getpid(), *pool.statistics()["pids"])
-        time.sleep(0.3)
-        before = [wakes(pid) for pid in pids]
-        time.sleep(2.0)
-        woken = [wakes(pid) - then for pid, then in zip(pids, before, strict=True)]
-    assert max(woken) <= 20  # a health check, a look at memory limits; nothing that looks many times a second
+        windows = [woken_within_two_seconds(pids)]
+        while max(windows[-1]) > 20 and len(windows) < 10:  # what the steps and other tests left may take a while
+            windows.append(woken_within_two_seconds(pids))
+    assert max(windows[-1]) <= 20, (
+        windows
+    )  # a health check, a look at memory limits; nothing that looks many times a second
+
+
+def woken_within_two_seconds(pids: tuple[int, ...]) -> list[int]:
+    before = [wakes(pid) for pid in pids]
+    time.sleep(2.0)
+    return [wakes(pid) - then for pid, then in zip(pids, before, strict=True)]
 
 
 def wakes(pid: int) -> int:
@@ -257,8 +263,8 @@ def test_an_application_that_is_killed_leaves_no_process_and_no_memory(what: str
         assert list(memory.glob("*/*"))
         application.kill()
     until(lambda: not lives(pid))
-    until(lambda: not list(memory.glob("*/*")))
-    shutil.rmtree(memory)
+    until(lambda: not list(memory.iterdir()))
+    memory.rmdir()
 
 
 APPLICATION = """

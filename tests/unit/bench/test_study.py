@@ -137,7 +137,7 @@ def test_the_whole_report_is_made_with_a_crowd_that_waits() -> None:
         ("none", "at once", 2),
         ("mixed", "scaled", 2),
     ]
-    assert report["cells"][0]["steps_per_s"] > 0
+    assert report["cells"][1]["ideal_per_s"] > 0
     assert report["memory"][0]["pss_mb"] > 1
     assert report["deaths"] == [
         {"executor": "bare", "death": "exit", "others": 19, "survived": False, "failed": 19, "lost": 19, "anew": 0}
@@ -170,7 +170,8 @@ def test_a_crowd_is_made_of_a_text_with_its_argument() -> None:
     assert obey(crowd, {"do": "settle", "agents": 2, "kernel": "none", "arguments": {}}) == {"lives": "inline"}
     seen = obey(crowd, {"do": "run", "agents": 2, "period_s": 0.0, "seconds": 0.05})
     crowd.close()
-    assert seen["steps"] == len(seen["delays"]) > 0
+    assert seen["answers"] >= seen["steps"] == len(seen["delays"])
+    assert seen["answers"] > 0
     assert 0 < seen["seconds"] < seen["lasted"]
 
 
