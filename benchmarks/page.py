@@ -57,13 +57,13 @@ def _head(report: Report) -> str:
 How quickly messages pass between Python processes: Ringline beside what else the package index has, in interleaved rounds of one run. This page was made by
 
 ```bash notest
-pip install -e '.[bench]'
+pip install -e '.[all]' iceoryx2 loky
 {_COMMAND}
 ```
 
 on {report["started"][:10]}: {machine["cpu"]}, {len(machine["cpus"])} virtual CPUs, Linux {machine["kernel"]}, Python {machine["python"]}, load {machine["load_1min"]:.1f} before the start;
 {packages}. Times are medians unless it says otherwise. Compare within one table: another machine, or this one at another moment, gives other
-figures but much the same ratios. [How it is measured](../benchmarks/README.md).{quick if report["quick"] else ""}"""
+figures, and ratios that differ less than those. [How it is measured](../benchmarks/README.md).{quick if report["quick"] else ""}"""
 
 
 # Verdicts.

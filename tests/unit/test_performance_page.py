@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,6 +15,7 @@ from benchmarks import page, stream, transfer
 from benchmarks.__main__ import BENCHMARKS, GROUPS, chosen, main
 from benchmarks.pairs import PLACES
 from benchmarks.rows import Bar, Row
+from tests.helpers.tree import ROOT
 
 TWO, ONE, _ = PLACES
 MACHINE = {
@@ -51,7 +54,17 @@ def test_the_head_says_what_was_measured_on_what_and_when() -> None:
     assert "python -m benchmarks peers --write docs/performance.md" in head
     assert "2026-01-31: A Processor, 2 virtual CPUs, Linux 6.1, Python 3.11.7, load 0.2 before the start" in head
     assert "numpy 2.4.6." in head
-    assert "iceoryx2" not in head
+    assert "iceoryx2" not in after_the_command(head)
+
+
+def after_the_command(text: str) -> str:
+    return text.rpartition("```")[2]
+
+
+def test_the_command_asks_only_for_what_there_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (extras,) = re.findall(r"^pip install -e '\.\[(.*)\]'", page.text(report(), ()), re.MULTILINE)
+    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
 
 
 def test_a_page_of_few_repetitions_says_so() -> None:
@@ -124,7 +137,7 @@ def test_what_was_not_measured_has_no_section() -> None:
 
 def test_a_row_without_values_is_left_out() -> None:
     row = Row("iceoryx2", "us", skipped="not installed", bar=Bar(1.0, "x"))
-    assert "iceoryx2" not in page.text(report(transfer=[row]), ())
+    assert "iceoryx2" not in after_the_command(page.text(report(transfer=[row]), ()))
 
 
 def test_the_page_is_written_with_its_charts_beside_it(tmp_path: Path) -> None:
