@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     if arguments:
-        return run(arguments[0], arguments[1:] or SUITE)
+        return run(arguments[0], tuple(arguments[1:]) or SUITE)
     return max(run(name, (*SUITE, *sanitizer.extra)) for name, sanitizer in SANITIZERS.items())
 
 
