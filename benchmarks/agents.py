@@ -83,7 +83,7 @@ def rows(found: Mapping[str, Any]) -> Iterator[Row]:
     for pair in pairs(found["cells"]):
         yield Row(pair.name, "us", [1e6 / rate for rate in pair.ours if rate], _bar_of(pair))
     for cell in found["cells"]:
-        if (cell["executor"], cell["load"], cell["agents"]) == ("hybrid", "scaled", 150):
+        if (cell["executor"], cell["load"], cell["agents"]) == ("hybrid", "scaled", 150) and cell["steps_per_s"]:
             limit = 1e6 / (HYBRID_SHARE * cell["ideal_per_s"])
             name = f"hybrid, {cell['kernel']}, scaled, 150 agents: a step of the whole pool"
             yield Row(name, "us", [1e6 / cell["steps_per_s"]], Bar(limit, f"{HYBRID_SHARE:.0%} of the cores' ideal"))
@@ -101,7 +101,7 @@ def rows(found: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _bar_of(pair: Pair) -> Bar | None:
-    return Bar(1e6 / pair.slowest_peer, f"{pair.peer}, its slowest round", "p50") if pair.peer else None
+    return Bar(1e6 / pair.slowest_peer, f"{pair.peer}, its slowest round", "p50") if pair.slowest_peer else None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -149,6 +149,12 @@ def test_a_hybrid_pool_that_wastes_a_quarter_misses_its_bar() -> None:
     assert row.met is True
 
 
+def test_what_did_no_step_is_held_to_nothing() -> None:
+    cells = [cell("process", (0, 0, 0)), cell("loky", (0, 0, 0)), cell("hybrid", (0, 0, 0))]
+    (row,) = rows(report(*cells))
+    assert (row.values, row.bar) == ([], None)
+
+
 def test_a_report_is_written_with_a_line_for_each_row() -> None:
     found = report(cell("hybrid", (1, 2, 3)), cell("thread", (1, 2, 3)))
     text = lined(found)
