@@ -24,7 +24,7 @@ from ringline.host.gateway_http import response
 from ringline.host.gateway_parameters import LONGEST, Parameters
 from ringline.host.status import NodeStatus
 from ringline.node import pod_settings, termination
-from ringline.node.pod_probe import ASK, ProbeServer, Verdict
+from ringline.node.pod_probe import Ask, ProbeServer, Verdict
 from ringline.node.pod_settings import PodEnvironment
 from tests.unit.host.crews import planned
 
@@ -123,7 +123,7 @@ class Kubelet:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.verdicts: dict[str, Verdict | str] = {"/readyz": (200, "ok"), "/livez": ASK}
+        self.verdicts: dict[str, Verdict | Ask] = {"/readyz": (200, "ok"), "/livez": Ask(60.0, hung=True)}
         self.server = ProbeServer(self.selector, self.listener, lambda path: self.verdicts.get(path, (404, "no")))
         self.clients: list[socket.socket] = []
 
@@ -172,15 +172,16 @@ def test_a_probe_is_answered_at_once(kubelet: Kubelet, request_line: bytes, stat
 def test_what_the_node_must_say_itself_waits_for_it(kubelet: Kubelet) -> None:
     client = kubelet.ask(b"GET /livez HTTP/1.1\r\n\r\n")
     assert kubelet.server.waiting
-    assert not kubelet.server.tick(60.0)
-    kubelet.server.resolve((200, "alive"))
+    assert not kubelet.server.tick()
+    kubelet.server.resolve((200, "alive"), (503, "not ready"))
     assert client.recv(4096).endswith(b"\r\n\r\nalive\n")
     assert not kubelet.server.waiting
 
 
 def test_a_node_that_does_not_answer_is_a_no(kubelet: Kubelet) -> None:
+    kubelet.verdicts["/livez"] = Ask(-1.0, hung=True)
     client = kubelet.ask(b"GET /livez HTTP/1.1\r\n\r\n")
-    assert kubelet.server.tick(-1.0)
+    assert kubelet.server.tick()
     answer = client.recv(4096)
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable")
     assert answer.endswith(b"the node does not answer\n")
@@ -198,10 +199,10 @@ def test_a_request_without_an_end_is_dropped(kubelet: Kubelet, request_bytes: by
 
 def test_half_a_request_waits_for_the_rest_but_not_for_ever(kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch) -> None:
     client = kubelet.ask(b"GET /readyz HT")
-    assert not kubelet.server.tick(60.0)
+    assert not kubelet.server.tick()
     assert len(kubelet.server._clients) == 1
     monkeypatch.setattr("ringline.node.pod_probe._PATIENCE_S", -1.0)
-    kubelet.server.tick(60.0)
+    kubelet.server.tick()
     assert kubelet.server._clients == {}
     assert client.recv(10) == b""
 
