@@ -41,7 +41,7 @@ class Heard(SourceNode):
     def on_parameters(self, values):
         print(f"heard {values['call']} {time.time():.6f}", flush=True)
 """
-SINGLE_CLAIMS, BURST = 5, 10
+SINGLE_CLAIMS, BURST = 4, 10
 
 
 def secret() -> dict[str, Any]:
@@ -145,8 +145,9 @@ def pool(namespace: Namespace) -> Iterator[str]:
 
 
 def full(namespace: Namespace, pipeline: str) -> bool:
-    body = namespace.get("mediapipeline", pipeline) or {}
-    return bool(condition(body, "Ready").get("status") == "True" and body["status"]["readyReplicas"] == BURST)
+    """Whether every place of the pool has a ready pod: the pipeline's own status follows a moment later."""
+    free = namespace.list("pods", f"ringline.dev/pipeline={pipeline},ringline.dev/claimed=false")
+    return len([pod for pod in free if condition(pod, "Ready").get("status") == "True"]) == BURST
 
 
 def percentile(values: list[float], percent: int) -> float:

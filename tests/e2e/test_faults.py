@@ -226,30 +226,3 @@ def test_a_deleted_namespace_goes(operator: Namespace, report: dict[str, Any], *
 
 def present(operator: Namespace) -> list[dict[str, Any]]:
     return [item for item in operator.list("pods") if condition(item, "Ready").get("status") == "True"]
-
-
-def test_of_two_operators_the_second_takes_over(
-    namespace: Namespace, operator: Namespace, pipeline: str, report: dict[str, Any]
-) -> None:
-    assert running_pod(namespace, pipeline)
-    operator.run("scale", "deployment", "--all", "--replicas=2")
-    operator.wait("two operators", lambda: len(present(operator)) == 2)
-
-    def holder() -> str:
-        leases = operator.list("leases")
-        return next((str(item["spec"].get("holderIdentity", "")) for item in leases), "")
-
-    first = operator.wait("a leader", holder)
-    leader = next(
-        item["metadata"]["name"] for item in operator.list("pods") if first.startswith(item["metadata"]["name"])
-    )
-    begun = time.monotonic()
-    operator.run("delete", "pod", leader, "--grace-period=0", "--force")
-    operator.wait("another leader", lambda: holder() not in ("", first))
-    report["leader killed to takeover"] = round(time.monotonic() - begun, 2)
-    namespace.run("scale", "mediapipeline", pipeline, "--replicas=2")
-    namespace.wait(
-        "the new leader to act",
-        lambda: len(namespace.list("pods", f"ringline.dev/pipeline={pipeline}")) == 2,
-    )
-    operator.run("scale", "deployment", "--all", "--replicas=1")
