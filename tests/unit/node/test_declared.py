@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class Plain(MultiprocessNode): ...
 def test_what_is_written_down_is_found(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(TEXT)
-    source = {"inputs": {}, "outputs": None, "source": True, "one_to_one": False, "wait_limit": ""}
+    source: dict[str, Any] = {"inputs": {}, "outputs": None, "source": True, "one_to_one": False, "wait_limit": ""}
     assert declared_types([tmp_path]) == {
         "split": {
             "inputs": {"audio": "audio"},
