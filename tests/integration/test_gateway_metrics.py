@@ -27,7 +27,9 @@ def test_memory_and_time_are_those_of_the_nodes_in_their_containers(tmp_path: Pa
         memory, resident = (figures(pod, f"ringline_node_{word}_bytes") for word in ("memory", "resident"))
         assert memory.keys() == resident.keys() == {"a", "b"}
         assert all(1 << 20 < memory[node] <= resident[node] for node in memory)
-        assert all(seconds > 0 for seconds in figures(pod, "ringline_node_cpu_seconds_total").values())
+        seconds = figures(pod, "ringline_node_cpu_seconds_total")
+        assert seconds.keys() == memory.keys()
+        assert max(seconds.values()) < 60  # the start of a forked node may take less than the kernel's tick
         os.kill(pod.node_pid("b"), signal.SIGKILL)
         pod.until(lambda: figures(pod, "ringline_node_up")["b"] == 0, "the end of b")
         assert figures(pod, "ringline_node_memory_bytes")["b"] == 0

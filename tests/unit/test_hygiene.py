@@ -102,7 +102,9 @@ def test_text_files_end_with_one_newline_and_have_no_tabs_in_python() -> None:
 def test_no_file_refers_to_a_list_that_a_reader_does_not_have() -> None:
     """Numbers of requirements mean nothing here; the steps of the shared-memory protocol are named alike, in its own folder and tests."""
     code = re.compile(r"\b[RFJNXYZ]\d{1,2}\b")
-    named_alike = re.compile(r"shm|^docs/shared-memory|^model/|^tests/(faults|conformance|litmus)/|LICENSE|constraints\.txt")
+    named_alike = re.compile(
+        r"shm|^docs/shared-memory|^model/|^tests/(faults|conformance|litmus)/|LICENSE|constraints\.txt"
+    )
     others = [path for path in TEXT if not named_alike.search(name_of(path))]
     guilty = [
         f"{name_of(path)}:{number}"
