@@ -289,16 +289,21 @@ class Fleet:
         kind = KINDS[row.kind]
         worker.tasks += 1
         worker.outcomes[kind] += 1
+        try:
+            told: Any = unpack(row.blob) if kind not in ("expired", "cancelled") else None
+        except DataError as problem:  # this step's; the others of the batch have their answers
+            self._refuse(step, AgentError(step.agent_id, f"its answer can't be read: {problem}"))
+            return
         if kind == "done":
             worker.observe(row.busy_us)
-            self._answer(step, unpack(row.blob))
+            self._answer(step, told)
         elif kind == "expired":
             self._refuse(step, StepExpired(step.agent_id, "the step's deadline passed before it began"))
         elif kind == "cancelled":
             self._outcomes.append(step.withdraw)  # `cancel` may have seen it as begun, while the worker saw the mark
         else:
             worker.observe(row.busy_us)
-            error, trace = unpack(row.blob)
+            error, trace = told
             self._refuse(step, AgentError(step.agent_id, error, trace))
 
     def _progress(self, worker: Worker, number: int, fraction: float, message: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from ringline.data import RuntimeData
 from ringline.data.codec import decode, encode
-from ringline.errors import ChannelFullError, EndOfStream, SessionError
+from ringline.errors import ChannelFullError, DataError, EndOfStream, SessionError
 from ringline.graph.layout import ChannelPlan
 from ringline.graph.plan import SessionPlan
 from ringline.names import HOST
@@ -223,6 +223,9 @@ class HostPorts:
                 reader.wanted = False
                 self._takers.pop(channel.name, None)
                 return count
+            except DataError:  # that one message; those behind it are for the listener all the same
+                log.exception("a message of output %s can't be read", channel.name)
+                continue
             if data is None:
                 return count
             try:

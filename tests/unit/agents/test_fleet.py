@@ -14,9 +14,11 @@ from ringline.agents import Step
 from ringline.agents.fleet import Fleet
 from ringline.agents.ledger import Ledger
 from ringline.agents.roster import Limits
+from ringline.agents.values import pack
 from ringline.agents.wire import KINDS, Orders, Row, pack_answers, unpack_orders
 from ringline.data import RuntimeData
 
+DONE = KINDS.index("done")
 CANCELLED = KINDS.index("cancelled")
 
 
@@ -119,3 +121,12 @@ def test_a_step_with_a_time_limit_is_no_trouble_for_a_pool_that_is_closed(played
     played.fleet._look_at_clocks_in_loop()
     assert played.renewed == []
     assert step.exception() is not None
+
+
+def test_an_answer_that_can_not_be_read_fails_its_own_step_only(played: Played) -> None:
+    played.up()
+    broken, whole = played.step(), played.step()
+    played.answer(Row(broken.number, DONE, 0, b"?"))
+    played.answer(Row(whole.number, DONE, 0, pack({"n": 1})))
+    assert str(broken.exception()).startswith("agent 'a': its answer can't be read")
+    assert whole.result(30) == {"n": 1}

@@ -291,3 +291,18 @@ async def test_only_the_output_that_is_named_is_handed_out(scene: Scene, node: A
     assert scene.ports.hand_out(scene.two) == 0
     assert scene.ports.hand_out(scene.one) == 1
     assert heard == ["hello"]
+
+
+async def test_a_message_that_can_not_be_read_keeps_no_listener_from_the_next(
+    scene: Scene, node: Arena, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+    wire = encode(RuntimeData.text("lost"))
+    assert node.writer([scene.one.name]).try_send(wire.payload, wire.kind, b"no metadata", 7)
+    commit(node, "hello")
+    scene.ports.listen(scene.one, lambda data: heard.append(data.as_text()))
+    commit(node, "again")
+    while len(heard) < 2:
+        await asyncio.sleep(0.001)
+    assert heard == ["hello", "again"]
+    assert "can't be read" in caplog.text
