@@ -7,8 +7,6 @@ machine, on another day; so the guard below fails the test that did it. A stuck 
 from __future__ import annotations
 
 import gc
-import getpass
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import hypothesis
 import pytest
 
 from tests.helpers.leaks import Snapshot
+from tests.helpers.place import place
 
 # A slow machine is no failure: a stuck example is ended by pytest-timeout like any test.
 hypothesis.settings.register_profile("ringline", deadline=None)
@@ -29,23 +28,10 @@ GRACE_S = 10.0
 
 @pytest.fixture(scope="session", autouse=True)
 def shm_root() -> Iterator[Path]:
-    """Return the folder of this run's session directories, so that runs side by side do not meet.
-
-    The name is short because a Unix socket's path inside it may have 107 bytes.
-    """
-    for stale in Path("/dev/shm").glob("rlt[0-9]*"):
-        if stale.owner() == getpass.getuser() and not Path("/proc", stale.name.removeprefix("rlt")).exists():
-            shutil.rmtree(stale, ignore_errors=True)
-    root = Path("/dev/shm") / f"rlt{os.getpid()}"
-    root.mkdir(mode=0o700)
-    before = os.environ.get("RINGLINE_SHM_DIR")
-    os.environ["RINGLINE_SHM_DIR"] = str(root)
-    yield root
-    if before is None:
-        del os.environ["RINGLINE_SHM_DIR"]
-    else:
-        os.environ["RINGLINE_SHM_DIR"] = before
-    shutil.rmtree(root, ignore_errors=True)
+    """Return the folder of this run's session directories, so that runs side by side do not meet."""
+    with place(Path("/dev/shm")) as root, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RINGLINE_SHM_DIR", str(root))
+        yield root
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +39,11 @@ def leaves_nothing_behind(shm_root: Path, request: pytest.FixtureRequest) -> Ite
     """Fail the test that leaves a child process, a thread, a socket, or an entry in shared memory."""
     before = Snapshot.take(shm_root)
     yield
+    if not shm_root.exists():
+        shm_root.mkdir(mode=0o700)
+        pytest.fail(
+            f"{shm_root}, where all tests of this process have their shared memory, went meanwhile", pytrace=False
+        )
     deadline = time.monotonic() + GRACE_S
     left = Snapshot.take(shm_root).beyond(before)
     while left and time.monotonic() < deadline:

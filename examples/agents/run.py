@@ -155,7 +155,7 @@ async def live(options: argparse.Namespace, console: Console) -> None:
             ).result()
             made = [pool.add(agent, "forager:Forager", {"seed": number}) for number, agent in enumerate(agents)]
             await asyncio.gather(*map(asyncio.wrap_future, made))
-            killer = Killer(pool, options.kill_after)
+            killer, written = Killer(pool, options.kill_after), []
             shown = None if options.plain else Live(console=console, refresh_per_second=10)
             began = time.monotonic()
             with killer.keyboard(), shown or contextlib.nullcontext():
@@ -163,12 +163,12 @@ async def live(options: argparse.Namespace, console: Console) -> None:
                     world.drift()
                     asyncio.get_running_loop().call_soon(killer.look, tick)
                     rows = await steps(pool, world, tick)
-                    written = history.write_database("insert into step values (?, ?, ?, ?)", rows)
+                    written.append(history.write_database("insert into step values (?, ?, ?, ?)", rows))
                     world.surprise.append(float(np.mean([row[3] for row in rows])))
                     if shown is not None:
                         shown.update(picture(world, pool, tick, tick * len(agents) / (time.monotonic() - began)))
             seconds = time.monotonic() - began
-            await asyncio.wrap_future(written)
+            await asyncio.gather(*map(asyncio.wrap_future, written))
             [(count, ticks)] = history.query_database("select count(*), count(distinct tick) from step").result()
         for line in report(world, pool, seconds):
             console.print(line, highlight=False, soft_wrap=True)
