@@ -95,7 +95,15 @@ async def connect(address: Address, **ends: str) -> AsyncIterator[Speaking]:
 async def feed_input(address: Address, feed: Feed, *, end: bool, realtime: bool, block_ms: float) -> int:
     """Feed a file into an input; return how many messages the session took. Raises what the session refuses with."""
     async with connect(address, input=feed.name) as connection, _Input(connection, end=end) as target:
-        await feed.run(target, realtime=realtime, block_ms=block_ms)
+        feeding = asyncio.create_task(feed.run(target, realtime=realtime, block_ms=block_ms))
+        try:
+            # A session that ends or refuses says so at once, also while the feed waits for a line of stdin.
+            await asyncio.wait((feeding, target.answer), return_when=asyncio.FIRST_COMPLETED)
+            if feeding.done():
+                feeding.result()
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
         header, _ = await target.answer
     return int(header.get("messages", 0))
 

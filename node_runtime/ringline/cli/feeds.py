@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ringline.cli.media import read_messages
+from ringline.cli.media import STDIO, read_messages
 from ringline.cli.shapes import EndShape
 
 if TYPE_CHECKING:
@@ -38,12 +41,13 @@ class Feed:
         """Send the whole file, then end the input."""
         messages = read_messages(self._path, self._declared, block_ms=block_ms)
         began = time.monotonic()
-        while (data := await asyncio.to_thread(_next, messages)) is not None:
-            if realtime:
-                await asyncio.sleep(began + data.timestamp / 1e9 - time.monotonic())
-            await session.send(self.name, data)
-            self.messages += 1
-            self.bytes += data.size()
+        async with contextlib.aclosing(read(messages, wait=self._path != STDIO)) as arriving:
+            async for data in arriving:
+                if realtime:
+                    await asyncio.sleep(began + data.timestamp / 1e9 - time.monotonic())
+                await session.send(self.name, data)
+                self.messages += 1
+                self.bytes += data.size()
         await session.end(self.name)
 
     def shape(self) -> EndShape:
@@ -51,6 +55,47 @@ class Feed:
         return EndShape(messages=self.messages, bytes=self.bytes, file=self._path)
 
 
-def _next(messages: Iterator[RuntimeData]) -> RuntimeData | None:
-    # In a thread: decoding a picture or waiting for stdin must not stop the session's own loop.
-    return next(messages, None)
+async def read(messages: Iterator[RuntimeData], *, wait: bool) -> AsyncGenerator[RuntimeData, None]:
+    """Iterate in a thread of its own: decoding a picture or waiting for stdin must not stop the session's own loop.
+
+    A loop that ends early waits for the message that is being read, unless `wait` is False: stdin may never give it.
+    """
+    loop = asyncio.get_running_loop()
+    asked: SimpleQueue[asyncio.Future[RuntimeData | None] | None] = SimpleQueue()
+    thread = threading.Thread(target=_serve, args=(messages, asked, loop), name="ringline-feed", daemon=True)
+    thread.start()
+    try:
+        while True:
+            answer: asyncio.Future[RuntimeData | None] = loop.create_future()
+            asked.put(answer)
+            if (data := await answer) is None:
+                return
+            yield data
+    finally:
+        asked.put(None)
+        if wait:
+            thread.join()
+
+
+def _serve(
+    messages: Iterator[RuntimeData],
+    asked: SimpleQueue[asyncio.Future[RuntimeData | None] | None],
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    while (answer := asked.get()) is not None:
+        found: RuntimeData | BaseException | None
+        try:
+            found = next(messages, None)
+        except Exception as error:
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_give, answer, found)
+
+
+def _give(answer: asyncio.Future[RuntimeData | None], found: RuntimeData | BaseException | None) -> None:
+    if answer.cancelled():
+        return
+    if isinstance(found, BaseException):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)

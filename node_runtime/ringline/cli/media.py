@@ -7,6 +7,7 @@ than one message.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import wave
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def read_messages(path: str, declared: str, *, block_ms: float = 20.0) -> Iterat
     elif kind == "file":
         yield RuntimeData.file(path)
     elif kind == "binary":
-        yield RuntimeData.binary(sys.stdin.buffer.read() if path == STDIO else Path(path).read_bytes())
+        yield RuntimeData.binary(b"".join(_stdin()) if path == STDIO else Path(path).read_bytes())
     else:
         raise DataError(f"{path}: no file holds {kind} messages; send them from Python")
 
@@ -69,7 +70,7 @@ def _audio_blocks(path: str, block_ms: float) -> Iterator[RuntimeData]:
     from ringline.data import RuntimeData, load_audio_file
     from ringline.data.audio import read_wav_bytes
 
-    sound = read_wav_bytes(sys.stdin.buffer.read()) if path == STDIO else load_audio_file(path)
+    sound = read_wav_bytes(b"".join(_stdin())) if path == STDIO else load_audio_file(path)
     samples, rate = sound.as_numpy(), sound.metadata.sample_rate
     step = max(1, round(rate * block_ms / 1000))
     for start in range(0, len(samples), step):
@@ -78,14 +79,30 @@ def _audio_blocks(path: str, block_ms: float) -> Iterator[RuntimeData]:
 
 
 def _lines(path: str) -> Iterator[str]:
-    if path == STDIO:
-        yield from (line.rstrip("\n") for line in sys.stdin)
-        return
-    with Path(path).open(encoding="utf-8") as file:
-        try:
+    try:
+        if path == STDIO:
+            yield from (line.decode().rstrip("\r") for line in _stdin_lines())
+            return
+        with Path(path).open(encoding="utf-8") as file:
             yield from (line.rstrip("\n") for line in file)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8 text: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{'stdin' if path == STDIO else path} is not UTF-8 text: {error}") from None
+
+
+def _stdin_lines() -> Iterator[bytes]:
+    rest = b""
+    for piece in _stdin():
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _stdin() -> Iterator[bytes]:
+    # Not through sys.stdin, whose lock the interpreter wants at its end, when a feed may still wait for a line.
+    descriptor = sys.stdin.fileno()
+    while piece := os.read(descriptor, 1 << 16):
+        yield piece
 
 
 def _values(path: str) -> Iterator[Any]:

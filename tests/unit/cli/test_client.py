@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,11 +38,17 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That of a session called `call` which has not begun."""
     monkeypatch.setenv("RINGLINE_SHM_DIR", str(tmp_path))
     directory = tmp_path / f"ringline-{os.getuid()}" / "call"
     directory.mkdir(parents=True)
     directory.parent.chmod(0o700)
+    return directory
+
+
+@pytest.fixture
+async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
     session = FakeSession()
     async with (
         Outlets(session, session.outputs) as outlets,
@@ -126,11 +133,7 @@ async def test_ctrl_c_ends_reading_and_keeps_what_came(world: World) -> None:
     assert path.read_text() == "one\n"
 
 
-async def test_a_session_that_goes_away_is_an_error_not_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RINGLINE_SHM_DIR", str(tmp_path))
-    directory = tmp_path / f"ringline-{os.getuid()}" / "call"
-    directory.mkdir(parents=True)
-    directory.parent.chmod(0o700)
+async def test_a_session_that_goes_away_is_an_error_not_an_end(directory: Path) -> None:
     session = FakeSession()
     async with Outlets(session, ["words"]) as outlets:
         async with Ingress(session, outlets, directory, inputs=(), max_message_bytes=100):
@@ -138,3 +141,22 @@ async def test_a_session_that_goes_away_is_an_error_not_an_end(tmp_path: Path, m
             await until(lambda: outlets.get("words")._listeners)
         with pytest.raises(SessionError, match="the session ended"):
             await reading
+
+
+async def test_a_session_that_ends_while_a_feed_waits_for_its_next_line_ends_the_feed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, (ours, theirs) = FakeSession(), os.pipe()
+    with os.fdopen(ours) as stdin, os.fdopen(theirs, "w") as keyboard:
+        monkeypatch.setattr("sys.stdin", stdin)
+        async with Outlets(session, []) as outlets:
+            async with Ingress(session, outlets, directory, inputs=("chat",), max_message_bytes=100):
+                typed = Feed("chat", "-", "any")
+                work = feed_input(Address(session="call"), typed, end=False, realtime=False, block_ms=20)
+                feeding = asyncio.create_task(work)
+                print("hello", file=keyboard, flush=True)
+                await until(lambda: session.taken)
+            with pytest.raises(SessionError, match="the session ended"):
+                await feeding
+        keyboard.close()
+        await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "ringline-feed"])

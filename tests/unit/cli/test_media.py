@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import sys
 import tempfile
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +95,44 @@ def test_video_is_read_by_picture_and_written(tmp_path: Path) -> None:
     assert [picture.timestamp for picture in pictures] == [0, 100_000_000, 200_000_000]
 
 
-def test_stdin_can_be_text_or_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hello\nworld\n")))
-    assert [line.as_text() for line in read_messages("-", "any")] == ["hello", "world"]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sound(tmp_path).read_bytes())))
+@pytest.fixture
+def stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file in place of stdin."""
+    path = tmp_path / "stdin"
+    path.touch()
+    with path.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        yield path
+
+
+def test_stdin_can_be_sound_or_bytes(tmp_path: Path, stdin: Path) -> None:
+    stdin.write_bytes(sound(tmp_path).read_bytes())
     assert sum(len(block.as_numpy()) for block in read_messages("-", "audio")) == 800
+    os.lseek(sys.stdin.fileno(), 0, os.SEEK_SET)
+    [whole] = read_messages("-", "binary")
+    assert whole.payload == stdin.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("written", "lines"),
+    [
+        (b"hello\nworld\n", ["hello", "world"]),
+        (b"hello\r\n\nthe end", ["hello", "", "the end"]),
+        (b"x" * 200_000 + b"\n" + "\u00e4".encode(), ["x" * 200_000, "\u00e4"]),
+        (b"", []),
+    ],
+)
+def test_stdin_is_text_by_line(stdin: Path, written: bytes, lines: list[str]) -> None:
+    stdin.write_bytes(written)
+    assert [line.as_text() for line in read_messages("-", "any")] == lines
+
+
+def test_a_line_of_stdin_that_is_no_text_is_refused_after_those_before(stdin: Path) -> None:
+    stdin.write_bytes(b"good\n\xff\xfe\n")
+    messages = read_messages("-", "text")
+    assert next(messages).as_text() == "good"
+    with pytest.raises(DataError, match="stdin is not UTF-8 text"):
+        next(messages)
 
 
 @pytest.mark.parametrize(
