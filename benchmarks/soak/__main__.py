@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -22,7 +23,7 @@ from benchmarks.sessions import ROOT, alive, config
 from benchmarks.soak import page, report, samples
 from benchmarks.soak.faults import FAULTS, Faults
 from benchmarks.soak.graph import MANIFEST, ONE_TO_ONE, OUTPUTS, SOURCES
-from benchmarks.soak.listeners import Listener
+from benchmarks.soak.listeners import Calm, Listener, Timer
 from ringline import Pipeline, Session
 from ringline.host import procfs
 from ringline.host.exits import ExitRecord
@@ -50,7 +51,10 @@ class Soak:
             script=ROOT / "benchmarks" / "soak" / "nodes.py",
         )
         self.session.on_process_crash(self.crashes.append)
-        self.listeners = {name: Listener(self.session, name) for name in OUTPUTS}
+        self.load_before = os.getloadavg()[0]
+        self.calm = Calm()
+        self.listeners = {name: Listener(self.session, name, self.calm) for name in OUTPUTS}
+        self.timer = Timer(self.calm)
 
     async def run(self) -> dict[str, Any]:
         """Soak, and give the report."""
@@ -71,7 +75,7 @@ class Soak:
 
     async def _while_it_runs(self, faults: Faults) -> None:
         listening = [asyncio.create_task(listener.run()) for listener in self.listeners.values()]
-        watching = [asyncio.create_task(self._sample()), asyncio.create_task(self._measure())]
+        watching = [asyncio.create_task(work) for work in (self._sample(), self._measure(), self.timer.run())]
         striking = asyncio.create_task(self._strike(faults))
         try:
             done, _ = await asyncio.wait({striking, *listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +97,9 @@ class Soak:
         due = self.began
         while (due := due + self.options.every_s) < self.began + self.seconds:
             await asyncio.sleep(due - time.monotonic())
+            self.calm.end()
             fault = await faults.strike()
+            self.calm.follow()
             self._say(f"{fault.at_s:7.1f} s  {fault.kind:6} {fault.victim:10} recovered in {fault.recovered_s}")
         await asyncio.sleep(self.began + self.seconds - time.monotonic())
 
@@ -107,9 +113,8 @@ class Soak:
         while True:
             await asyncio.sleep(min(60.0, self.seconds / 10))
             at_s = round(time.monotonic() - self.began, 1)
-            for name, listener in self.listeners.items():
-                count, p50, p99 = listener.window.close()
-                self.windows.append({"at_s": at_s, "output": name, "n": count, "p50_ms": p50, "p99_ms": p99})
+            for name, source in (*self.listeners.items(), (report.TIMER, self.timer)):
+                self.windows.append({"at_s": at_s, "output": name, **source.window.close()})
 
     def _left(self, before: set[int]) -> list[str]:
         """Name what the session left behind."""
@@ -126,6 +131,7 @@ class Soak:
             expected=faults.expected_crashes,
             left=left,
             courses=courses,
+            latencies=report.latencies(self.windows, self.seconds * WARM_UP),
         )
         outputs = {
             name: {"received": one.received, "quota_errors": one.quota_errors, "most_held": one.most_held}
@@ -137,7 +143,8 @@ class Soak:
             "seconds": self.seconds,
             "every_s": self.options.every_s,
             "seed": self.options.seed,
-            "machine": machine.facts(),
+            "commit": commit(),
+            "machine": machine.facts() | {"load_before": self.load_before},
             "verdicts": verdicts,
             "faults": faults.done,
             "recoveries": report.recoveries(faults.done),
@@ -152,6 +159,14 @@ class Soak:
     def _say(self, text: str) -> None:
         if not self.options.quiet:
             print(text, flush=True)
+
+
+def commit() -> str:
+    """Name the commit of this checkout (`-dirty`: and what is not committed); empty where there is no git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+    with suppress(OSError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
 
 
 def parser() -> argparse.ArgumentParser:

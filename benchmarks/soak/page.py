@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.soak.faults import FAULTS
+from benchmarks.soak.report import TIMER
 from benchmarks.soak.samples import QUANTITIES
 
 HEAD: Final = """# Soak
@@ -15,7 +16,11 @@ Made by `make soak` (`python -m benchmarks.soak --page docs/soak.md`): 30 pictur
 ([the graph](../benchmarks/soak/pipeline.yaml), in which every overflow policy occurs), one fault every {every:g} s, for {minutes:g} minutes. Every node and the application check each message: it
 must be whole, later than the one before, and the one that it says it is. `--minutes` and `--every` change the length, `--seed` the order of faults.
 
-Run of {started}, {cpus} CPUs ({cpu}), Linux {kernel}, Python {python}, load {load:.1f} at the end: other work shared the machine, so times say less than counts.
+Run of {started}{commit}, {cpus} CPUs ({cpu}), Linux {kernel}, Python {python}, load {before:.1f} before the start and {load:.1f} at the end{shared}.
+"""
+SHARED: Final = ": other work shared the machine, so times say less than counts"
+LATENCY: Final = """From the source's clock to the application, windows of a minute (of a short run: a tenth of it). Faults are in them, save in the column *between faults*: from five seconds after one was over until the next.
+The timer is no output: it says how late the machine woke the application from a sleep of 20 ms in the same windows.
 """
 WIDTH, PANEL, LEFT = 760, 90, 150
 COLOURS: Final = ("#1f6f8b", "#99582a", "#4f772d", "#6a4c93", "#b23a48")
@@ -31,6 +36,7 @@ def write(found: Mapping[str, Any], path: Path) -> None:
 def markdown(found: Mapping[str, Any], chart: str) -> str:
     """Give the page as Markdown."""
     facts = found["machine"]
+    shared = max(facts["load_before"], facts["load_1min"]) > len(facts["cpus"])
     head = HEAD.format(
         every=found["every_s"],
         minutes=found["seconds"] / 60,
@@ -39,7 +45,10 @@ def markdown(found: Mapping[str, Any], chart: str) -> str:
         cpu=facts["cpu"],
         kernel=facts["kernel"],
         python=facts["python"],
+        before=facts["load_before"],
         load=facts["load_1min"],
+        commit=f" (commit {found['commit']})" if found["commit"] else "",
+        shared=SHARED if shared else "",
     )
     parts = [
         head,
@@ -65,9 +74,15 @@ def markdown(found: Mapping[str, Any], chart: str) -> str:
             [_channel(row) for row in found["channels"]],
         ),
         "## Latency at the outputs\n",
-        "From the source's clock to the application, windows of a minute (of a short run: a tenth of it); faults are in them.\n",
+        LATENCY,
         _table(
-            ("output", "p50, first and last window", "p99, median window", "p99, worst window"),
+            (
+                "output",
+                "p50, first and last window",
+                "p99, median window",
+                "p99, worst window",
+                "p99 between faults, median window",
+            ),
             _latencies(found["windows"]),
         ),
         "## Memory, descriptors, threads\n",
@@ -103,9 +118,15 @@ def _latencies(windows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         own = [window for window in windows if window["output"] == output and window["n"]]
         if own:
             tails = sorted(window["p99_ms"] for window in own)
+            calm = sorted(window["calm_p99_ms"] for window in own if window["calm_n"]) or [0.0]
             ends = f"{own[0]['p50_ms']:.2f} ms, {own[-1]['p50_ms']:.2f} ms"
-            rows.append((output, ends, f"{tails[len(tails) // 2]:.1f} ms", f"{tails[-1]:.0f} ms"))
+            name = "(a timer's delay)" if output == TIMER else output
+            rows.append((name, ends, f"{_middle(tails):.1f} ms", f"{tails[-1]:.0f} ms", f"{_middle(calm):.1f} ms"))
     return rows
+
+
+def _middle(values: Sequence[float]) -> float:
+    return values[len(values) // 2]
 
 
 def svg(found: Mapping[str, Any]) -> str:

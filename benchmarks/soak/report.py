@@ -11,7 +11,7 @@ from benchmarks.soak.faults import Fault
 from benchmarks.soak.graph import LOSSES, ONE_TO_ONE
 from benchmarks.soak.listeners import Listener
 from benchmarks.soak.nodes import WRONG
-from benchmarks.soak.samples import Course
+from benchmarks.soak.samples import Course, course
 from ringline.graph.session_plan import SessionPlan
 from ringline.host.exits import ExitRecord
 from ringline.names import HOST
@@ -23,6 +23,12 @@ MEMORY_GROWTH: Final = 0.05
 
 COUNT_GROWTH: Final = 2
 """So many more descriptors or threads still count as flat: at any moment one may be opening, or its node be replaced."""
+LATENCY_GROWTH: Final = 0.10
+"""So much more at p99 in the last part than in the first, beyond what a timer of the same process is late, still counts as flat."""
+CALM_MESSAGES: Final = 50
+"""A window with fewer messages of calm has no 99th percentile."""
+TIMER: Final = "timer"
+"""The name of the yardstick among the outputs of the windows."""
 NEVER_COMMITTED: Final = {"newest", "timeout"}
 """Drops of a message before it was in the channel; its `message_count` does not have them."""
 
@@ -83,6 +89,7 @@ def verdicts(
     expected: Mapping[str, int],
     left: Sequence[str],
     courses: Mapping[str, Course],
+    latencies: Mapping[str, Course],
 ) -> list[Verdict]:
     """Hold what was seen against what Ringline promises."""
     wrong = [text for listener in listeners.values() for text in listener.wrong]
@@ -111,7 +118,8 @@ def verdicts(
             not lost,
             _seen([f"{row['channel']}: {row['lost_in_reader']}" for row in lost], f"{_total(rows)} in all"),
         ),
-        *(_flat(name, course) for name, course in courses.items()),
+        *(_flat(name, found) for name, found in courses.items()),
+        *(_steady(name, found, latencies[TIMER]) for name, found in latencies.items() if name != TIMER),
         Verdict("nothing is left behind", not left, _seen(left, "no process, no file, no directory")),
     ]
 
@@ -138,6 +146,23 @@ def _flat(name: str, course: Course) -> Verdict:
     return Verdict(
         f"{name} are flat", abs(course.last - course.first) <= COUNT_GROWTH, f"{course.first:g} → {course.last:g}"
     )
+
+
+def _steady(output: str, latency: Course, timer: Course) -> Verdict:
+    """A p99 is no more exact than the machine: what a timer is late at p99 is allowed beside the share."""
+    late = max(timer.first, timer.last)
+    kept = latency.last <= latency.first * (1 + LATENCY_GROWTH) + late
+    seen = f"{latency.first:.1f} → {latency.last:.1f} ms ({latency.growth:+.0%}); a timer was {timer.first:.1f} → {timer.last:.1f} ms late"
+    return Verdict(f"p99 of {output} between faults is flat", kept, seen)
+
+
+def latencies(windows: Sequence[Mapping[str, Any]], warm_up_s: float) -> dict[str, Course]:
+    """Give the course of each output's p99 between faults in ms, and of the timer's; an output without calm windows has none."""
+    found: dict[str, list[float]] = {}
+    for window in windows:
+        if window["at_s"] > warm_up_s and window["calm_n"] >= CALM_MESSAGES:
+            found.setdefault(window["output"], []).append(window["calm_p99_ms"])
+    return {name: course(values) for name, values in found.items()} if TIMER in found else {}
 
 
 def recoveries(faults: Sequence[Fault]) -> dict[str, dict[str, Any]]:

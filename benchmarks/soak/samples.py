@@ -105,11 +105,12 @@ class Course:
 def courses(samples: Sequence[Sample], warm_up_s: float) -> dict[str, Course]:
     """Give each quantity's course; samples of the warm-up do not count unless there are no others."""
     counted = [sample for sample in samples if sample.at_s >= warm_up_s] or list(samples)
-    part = max(1, len(counted) // 5)
-    return {name: _course([float(getattr(sample, name)) for sample in counted], part) for name in QUANTITIES if counted}
+    return {name: course([float(getattr(sample, name)) for sample in counted]) for name in QUANTITIES if counted}
 
 
-def _course(values: Sequence[float], part: int) -> Course:
+def course(values: Sequence[float]) -> Course:
+    """Compare the first fifth of the values with the last."""
+    part = max(1, len(values) // 5)
     return Course(_median(values[:part]), _median(values[-part:]), min(values), max(values))
 
 

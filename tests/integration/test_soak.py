@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,9 +14,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.soak import page, report
+from benchmarks.soak import __main__ as program
+from benchmarks.soak import listeners, page, report
 from benchmarks.soak.faults import FAULTS, Fault
 from benchmarks.soak.graph import LOSSES, MANIFEST, NODES, ONE_TO_ONE, OUTPUTS, SOURCES
+from benchmarks.soak.listeners import Calm, Timer, Window
 from benchmarks.soak.nodes import WRONG, Oracle, mark
 from benchmarks.soak.samples import QUANTITIES, Course, Sample, courses
 from ringline import RuntimeData
@@ -23,7 +26,7 @@ from ringline.graph.manifest import read_manifest
 from ringline.graph.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAT = tuple(f"{name} " for name in QUANTITIES)
+FLAT = (*(f"{name} " for name in QUANTITIES), "p99 of ")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +123,7 @@ def kept(**changes: Any) -> dict[str, bool]:
         "expected": {"b": 0},
         "left": [],
         "courses": {"nodes_mb": Course(50, 51, 49, 52), "descriptors": Course(100, 101, 99, 103)},
+        "latencies": {"sound": Course(5, 5.4, 4, 9), report.TIMER: Course(0.1, 0.1, 0.1, 2)},
     }
     return {" ".join(v.promise.split()[:2]): v.kept for v in report.verdicts(**(facts | changes))}
 
@@ -141,6 +145,7 @@ BAD_ROW = {"channel": "a_to_b", "consumer": "b", "forbidden": ["overwritten"], "
         ("a message", {"rows": [BAD_ROW | {"forbidden": [], "lost_in_reader": -1}]}),
         ("nodes_mb is", {"courses": {"nodes_mb": Course(50, 54, 49, 55)}}),
         ("descriptors are", {"courses": {"descriptors": Course(100, 103, 99, 103)}}),
+        ("p99 of", {"latencies": {"sound": Course(5, 5.7, 4, 9), report.TIMER: Course(0.1, 0.1, 0.1, 2)}}),
         ("nothing is", {"left": ["process 1"]}),
     ],
 )
@@ -156,23 +161,110 @@ def test_recovery_is_told_by_kind_of_fault() -> None:
     }
 
 
+def test_a_p99_is_no_more_exact_than_the_machine() -> None:
+    """What would be too much on a calm machine is within what a timer of the same process is late on a busy one."""
+    sound = Course(5, 9, 4, 9)
+    assert not kept(latencies={"sound": sound, report.TIMER: Course(0.1, 0.1, 0.1, 2)})["p99 of"]
+    assert kept(latencies={"sound": sound, report.TIMER: Course(0.1, 4, 0.1, 9)})["p99 of"]
+
+
+def test_latencies_are_compared_between_faults_and_after_the_warm_up() -> None:
+    def row(at_s: float, output: str, p99_ms: float, count: int = 1000) -> dict[str, Any]:
+        return {"at_s": at_s, "output": output, "p99_ms": 900.0, "calm_n": count, "calm_p99_ms": p99_ms}
+
+    windows = [
+        row(at, name, at * times) for at in range(60, 720, 60) for name, times in (("sound", 1), (report.TIMER, 2))
+    ]
+    windows += [row(720, "sound", 5000.0, count=7)]  # a fault took nearly all of it
+    found = report.latencies(windows, warm_up_s=60)
+    assert (found["sound"].first, found["sound"].last) == (150, 630)
+    assert (found[report.TIMER].least, found[report.TIMER].most) == (240, 1320)
+    assert report.latencies([row(120, "sound", 5.0)], warm_up_s=60) == {}
+
+
+def test_it_is_calm_from_a_while_after_a_fault_until_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = Calm()
+    assert calm
+    calm.end()
+    assert not calm
+    calm.follow()
+    assert not calm
+    monkeypatch.setattr(listeners, "SETTLE_S", 0.0)
+    calm.follow()
+    assert calm
+
+
+def test_a_window_keeps_the_times_of_calm_apart_and_forgets_what_it_told() -> None:
+    window = Window()
+    for value in range(1, 101):
+        window.add(float(value), calm=value <= 10)
+    told = window.close()
+    assert (told["n"], told["calm_n"]) == (100, 10)
+    assert told["p50_ms"] == pytest.approx(50, abs=1)
+    assert told["calm_p99_ms"] <= 10 < 98 <= told["p99_ms"]
+    assert set(window.close().values()) == {0.0}
+
+
+async def test_the_timer_tells_how_late_the_machine_wakes_this_process() -> None:
+    timer = Timer(Calm())
+    task = asyncio.create_task(timer.run())
+    while len(timer.window.values) < 3:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    assert min(timer.window.calm) >= 0
+    assert timer.window.close()["calm_n"] >= 3
+
+
+def test_the_report_names_the_commit_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program.commit() == ""
+    (tmp_path / "git").write_text("#!/bin/sh\necho abc1234\n")
+    (tmp_path / "git").chmod(0o700)
+    assert program.commit() == "abc1234"
+
+
+@pytest.mark.parametrize(("before", "shared"), [(0.1, False), (7.0, True)])
+def test_the_page_tells_the_commit_and_whether_the_machine_was_shared(before: float, shared: bool) -> None:
+    text = page.markdown(whole(before), "soak.svg")
+    assert "Run of 2026-01-31T12:00:00+00:00 (commit abc1234), 1 CPUs (a CPU)" in text
+    assert (page.SHARED in text) is shared
+    assert "| sound | 1.00 ms, 1.00 ms | 2.0 ms | 2 ms | 1.5 ms |" in text
+    assert "| (a timer's delay) | 0.10 ms, 0.10 ms | 0.2 ms | 0 ms | 0.0 ms |" in text
+
+
 def test_the_page_says_what_was_not_kept_and_names_every_fault() -> None:
-    found = {
-        "started": "2026-01-31T12:00:00+00:00",
-        "seconds": 60.0,
-        "every_s": 5.0,
-        "machine": {"cpus": [0], "cpu": "a CPU", "kernel": "6", "python": "3", "load_1min": 0.5},
-        "verdicts": [report.as_json(report.Verdict("nothing is left behind", kept=False, seen="process 1"))],
-        "faults": [report.as_json(Fault("kill", "b", 30.0, 0.1))],
-        "recoveries": report.recoveries([replace(Fault("kill", "b", 30.0), recovered_s=0.1)]),
-        "channels": [],
-        "courses": {},
-        "samples": [report.as_json(sample(1.0)), report.as_json(sample(2.0))],
-        "windows": [{"at_s": 6.0, "output": "sound", "n": 3, "p50_ms": 1.0, "p99_ms": 2.0}],
-    }
+    found = whole(0.1)
     text = page.markdown(found, "soak.svg")
     assert "| nothing is left behind | **no** | process 1 |" in text
     assert FAULTS["kill"] in text
     drawn = page.svg(found)
     assert "<title>kill b</title>" in drawn
     assert drawn.count("<polyline") == len(QUANTITIES) - 1
+
+
+def whole(load_before: float) -> dict[str, Any]:
+    """Make the report of a soak of a minute."""
+    window = {"at_s": 6.0, "output": "sound", "n": 3, "p50_ms": 1.0, "p99_ms": 2.0, "calm_n": 2, "calm_p99_ms": 1.5}
+    late = {"output": report.TIMER, "p50_ms": 0.1, "p99_ms": 0.2, "calm_n": 0, "calm_p99_ms": 0.0}
+    return {
+        "started": "2026-01-31T12:00:00+00:00",
+        "commit": "abc1234",
+        "seconds": 60.0,
+        "every_s": 5.0,
+        "machine": {
+            "cpus": [0],
+            "cpu": "a CPU",
+            "kernel": "6",
+            "python": "3",
+            "load_1min": 0.5,
+            "load_before": load_before,
+        },
+        "verdicts": [report.as_json(report.Verdict("nothing is left behind", kept=False, seen="process 1"))],
+        "faults": [report.as_json(Fault("kill", "b", 30.0, 0.1))],
+        "recoveries": report.recoveries([replace(Fault("kill", "b", 30.0), recovered_s=0.1)]),
+        "channels": [],
+        "courses": {},
+        "samples": [report.as_json(sample(1.0)), report.as_json(sample(2.0))],
+        "windows": [window, window | late],
+    }
