@@ -113,7 +113,8 @@ class Soak:
         while True:
             await asyncio.sleep(min(60.0, self.seconds / 10))
             at_s = round(time.monotonic() - self.began, 1)
-            for name, source in (*self.listeners.items(), (report.TIMER, self.timer)):
+            sources: dict[str, Listener | Timer] = {**self.listeners, report.TIMER: self.timer}
+            for name, source in sources.items():
                 self.windows.append({"at_s": at_s, "output": name, **source.window.close()})
 
     def _left(self, before: set[int]) -> list[str]:
