@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ringline.errors import SettingsError
-from ringline.names import MAX_ARENA_BYTES, MAX_CAPACITY, MAX_MESSAGE_BYTES
+from ringline.names import ENV_LOG_FORMAT, MAX_ARENA_BYTES, MAX_CAPACITY, MAX_MESSAGE_BYTES
 from ringline.quantities import parse_quantity
 from ringline.wording import hint, nearest, sentence, shown
 
@@ -263,6 +263,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, _Value]:
             values[known[variable]] = _Value(_parsed(variable, known[variable], text), variable)
         elif variable.startswith("RINGLINE_") and (close := nearest(variable, known, cutoff=0.92)):
             raise SettingsError(f"{variable}: unknown setting; did you mean {close}?")
+    if (form := environ.get(ENV_LOG_FORMAT) or "text") not in ("text", "json"):
+        raise SettingsError(f"{ENV_LOG_FORMAT}: must be text or json, not {shown(form)}")
     return values
 
 

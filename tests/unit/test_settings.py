@@ -240,6 +240,7 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
         ("RINGLINE_MAX_MESSAGE_SIZE", "1gb", "'1gb' is not a quantity"),
         ("RINGLINE_MAX_MESSAGE_SIZE", "9223372036854775808", "must be at most 67108864"),
         ("RINGLINE_PYTHON_EXECUTABLE", "", "is empty"),
+        ("RINGLINE_LOG_FORMAT", "xml", "must be text or json, not 'xml'"),
         ("RINGLINE_CHANEL_CAPACITY", "1", "unknown setting; did you mean RINGLINE_CHANNEL_CAPACITY?"),
     ],
 )
@@ -251,6 +252,7 @@ def test_a_bad_variable_is_refused_by_its_name(variable: str, value: str, messag
 
 def test_variables_that_are_no_slip_of_a_setting_are_left_alone() -> None:
     others = {"RINGLINE_GATEWAY_SERVICE_HOST": "10.0.0.1", "RINGLINE_SHM_DIR": "/dev/shm", "PATH": "/bin"}
+    others |= {"RINGLINE_LOG_FORMAT": "json"}
     assert resolve_settings(environ=others) == RuntimeConfig()
 
 

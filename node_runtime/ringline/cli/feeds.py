@@ -7,10 +7,11 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ringline.cli.media import STDIO, read_messages
+from ringline.cli.media import read_messages
 from ringline.cli.shapes import EndShape
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Feed:
         """Send the whole file, then end the input."""
         messages = read_messages(self._path, self._declared, block_ms=block_ms)
         began = time.monotonic()
-        async with contextlib.aclosing(read(messages, wait=self._path != STDIO)) as arriving:
+        async with contextlib.aclosing(read(messages, wait=Path(self._path).is_file())) as arriving:
             async for data in arriving:
                 if realtime:
                     await asyncio.sleep(began + data.timestamp / 1e9 - time.monotonic())
@@ -58,7 +59,7 @@ class Feed:
 async def read(messages: Iterator[RuntimeData], *, wait: bool) -> AsyncGenerator[RuntimeData, None]:
     """Iterate in a thread of its own: decoding a picture or waiting for stdin must not stop the session's own loop.
 
-    A loop that ends early waits for the message that is being read, unless `wait` is False: stdin may never give it.
+    A loop that ends early waits for the message that is being read, unless `wait` is False: stdin or a pipe may never give it.
     """
     loop = asyncio.get_running_loop()
     asked: SimpleQueue[asyncio.Future[RuntimeData | None] | None] = SimpleQueue()

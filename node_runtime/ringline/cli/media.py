@@ -39,6 +39,27 @@ def kind_of(path: str, declared: str) -> str:
     return "text" if path == STDIO else "binary"
 
 
+def check_input(path: str) -> None:
+    """Refuse, before anything is started, a file that can't be read: `DataError` says why. A pipe will do (``<(command)``)."""
+    if path == STDIO:
+        return
+    if not Path(path).exists():
+        raise DataError(f"there is no file {path}")
+    if Path(path).is_dir() or not os.access(path, os.R_OK):
+        raise DataError(f"{path} can't be read: {'it is a folder' if Path(path).is_dir() else 'its mode forbids it'}")
+
+
+def check_output(path: str) -> None:
+    """Refuse, before anything is started, a file that can't be written: `DataError` says why."""
+    if path == STDIO:
+        return
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise DataError(f"{path} can't be written: there is no folder {folder}; make it first")
+    if Path(path).is_dir() or not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise DataError(f"{path} can't be written: {'it is a folder' if Path(path).is_dir() else 'a mode forbids it'}")
+
+
 def read_messages(path: str, declared: str, *, block_ms: float = 20.0) -> Iterator[RuntimeData]:
     """Read a file (or ``-``, stdin) as messages: audio in blocks, video by picture, text and JSON by line.
 
@@ -48,8 +69,7 @@ def read_messages(path: str, declared: str, *, block_ms: float = 20.0) -> Iterat
     from ringline.data.video import video_frames
 
     kind = kind_of(path, declared)
-    if path != STDIO and not Path(path).is_file():
-        raise DataError(f"there is no file {path}")
+    check_input(path)
     if kind == "audio":
         yield from _audio_blocks(path, block_ms)
     elif kind == "video":

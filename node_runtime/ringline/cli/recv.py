@@ -36,10 +36,11 @@ def command(
     import asyncio
 
     from ringline.cli.client import read_output
-    from ringline.cli.media import open_writer
+    from ringline.cli.media import check_output, open_writer
     from ringline.cli.reach import reached
 
     where = place(session, namespace, context, url)
+    check_output(file)
     writer = open_writer(file)
 
     async def receive() -> int:

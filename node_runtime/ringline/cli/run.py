@@ -23,6 +23,7 @@ from ringline.cli.manifests import (
     parse_overrides,
     settings_for,
 )
+from ringline.cli.media import check_input, check_output
 from ringline.cli.places import ContextOption, NamespaceOption, Place, SessionOption, UrlOption, place
 from ringline.errors import ManifestError
 
@@ -131,6 +132,10 @@ def command(
     With --session (or --url) no pipeline is started: the inputs of that session are fed and ended, its outputs written.
     """
     files = parse_files(inputs, "--input"), parse_files(outputs, "--output")
+    for path in files[0].values():
+        check_input(path)
+    for path in files[1].values():
+        check_output(path)
     if session or url or namespace or context:
         refuse_foreign(ctx)
         where = place(session, namespace, context, url)

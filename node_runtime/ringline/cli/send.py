@@ -37,9 +37,11 @@ def command(
 
     from ringline.cli.client import feed_input
     from ringline.cli.feeds import Feed
+    from ringline.cli.media import check_input
     from ringline.cli.reach import reached
 
     where = place(session, namespace, context, url)
+    check_input(file)
     feed = Feed(name, file, "any")
 
     async def send() -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringline.cli.media import json_text, kind_of, open_writer, read_messages
+from ringline.cli.media import check_input, check_output, json_text, kind_of, open_writer, read_messages
 from ringline.data import RuntimeData, load_audio_file, save_audio_file
 from ringline.errors import DataError
 
@@ -251,3 +252,38 @@ def test_blocks_cover_a_sound_without_gap_or_overlap(samples: int, channels: int
         position += len(block.as_numpy())
     whole = b"".join(np.rint(block.as_numpy() * 32768).astype(np.int16).tobytes() for block in blocks)
     assert whole == count.tobytes()
+
+
+def test_what_can_be_read_and_written_is_accepted_before_a_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for readable in ("-", str(sound(tmp_path)), str(tmp_path / "pipe"), "/dev/null"):
+        check_input(readable)
+    for writable in ("-", str(tmp_path / "new.txt"), str(sound(tmp_path)), "/dev/null"):
+        check_output(writable)
+    assert not (tmp_path / "new.txt").exists()
+
+
+def test_what_can_not_be_read_or_written_is_named_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"there is no file .*none\.wav"):
+        check_input(str(tmp_path / "none.wav"))
+    with pytest.raises(DataError, match="can't be read: it is a folder"):
+        check_input(str(tmp_path))
+    with pytest.raises(DataError, match=r"can't be written: there is no folder .*/none; make it first"):
+        check_output(str(tmp_path / "none" / "a.wav"))
+    with pytest.raises(DataError, match="can't be written: it is a folder"):
+        check_output(str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(DataError, match="can't be read: its mode forbids it"):
+        check_input(str(sound(tmp_path)))
+    with pytest.raises(DataError, match="can't be written: a mode forbids it"):
+        check_output(str(tmp_path / "new.txt"))
+
+
+def test_a_named_pipe_is_a_file_like_any(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lines.txt")
+    writer = threading.Thread(target=(tmp_path / "lines.txt").write_text, args=("one\ntwo\n",))
+    writer.start()
+    assert [line.as_text() for line in read_messages(str(tmp_path / "lines.txt"), "any")] == ["one", "two"]
+    writer.join()
