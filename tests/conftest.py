@@ -2,12 +2,16 @@
 
 A test that leaves a process, a thread, a socket or a session directory makes a later one fail somewhere else, on another
 machine, on another day; so the guard below fails the test that did it. A stuck test is ended by pytest-timeout.
+
+A run starts Python some hundred times and imports everything in each worker: what can be compiled and collected once is.
 """
 
 from __future__ import annotations
 
+import compileall
 import gc
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ import pytest
 
 from tests.helpers.leaks import Snapshot
 from tests.helpers.place import place
+from tests.helpers.tree import ROOT
 
 # A slow machine is no failure: a stuck example is ended by pytest-timeout like any test.
 hypothesis.settings.register_profile("ringline", deadline=None)
@@ -24,6 +29,34 @@ hypothesis.settings.load_profile("ringline")
 
 GRACE_S = 10.0
 """How long a process or a socket that is on its way out may take: kernels and libraries close some things later."""
+
+
+STARTED = ("node_runtime/ringline", "operator/ringline_operator", "benchmarks")
+"""What the processes that tests start import."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what will be started, before there are workers.
+
+    Where Python may write no bytecode (PYTHONDONTWRITEBYTECODE is usual in containers) each start would compile it again,
+    and that takes as long as all else that a command does.
+    """
+    if not hasattr(config, "workerinput"):
+        for folder in STARTED:
+            compileall.compile_dir(ROOT / folder, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep pytest's own bytecode of the tests for the next run, and count none of what was imported as garbage, ever."""
+    unwritten, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = unwritten
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
