@@ -103,6 +103,16 @@ PAGES = (
 )
 
 
+FILES = (
+    *(page.file for page in PAGES),
+    "reference/errors.md",
+    "reference/node-types.md",
+    "reference/README.md",
+    "settings.md",
+)
+"""What `pages` renders, for those who do not want to read the whole package first."""
+
+
 def pages() -> dict[str, str]:
     """Return every generated page: path under docs/ → text."""
     package = griffe.load("ringline", search_paths=[str(ROOT / "node_runtime")], allow_inspection=False)
