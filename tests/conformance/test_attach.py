@@ -8,13 +8,16 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ringline.errors import ArenaError, ResourceLimitError
 from ringline.graph.layout import CHANNEL_INFO_BYTES, HEADER_BYTES, NODE_INFO_BYTES, ChannelPlan, offsets
-from ringline.shm import Arena, ArenaView
+from ringline.shm import Arena, ArenaView, home
+from ringline.shm.arena import create_held
 from tests.conformance.conftest import MakeScene
 from tests.conformance.scene import channel, layout_of
 
@@ -172,6 +175,48 @@ def test_no_descriptors_is_an_error_and_leaves_nothing(session_dir: Path) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert list(session_dir.iterdir()) == []
+
+
+def test_of_hosts_that_begin_at_once_one_wins_and_keeps_its_bells_and_its_lock(session_dir: Path) -> None:
+    layout, barrier = layout_of(channel("a")), threading.Barrier(4)
+
+    def begin(directory: Path) -> Arena | str:
+        barrier.wait()
+        try:
+            return Arena.create(directory, layout)
+        except ArenaError as error:
+            return str(error)
+
+    session_dir.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(15):
+            directory = session_dir / str(number)
+            directory.mkdir()
+            outcomes = list(pool.map(begin, [directory] * 4))
+            [winner] = [outcome for outcome in outcomes if isinstance(outcome, Arena)]
+            assert sum("holds an arena already" in outcome for outcome in outcomes if isinstance(outcome, str)) == 3
+            assert sorted(path.name for path in directory.iterdir()) == ["arena", "bell.0", "bell.1", "locks"]
+            with winner:
+                assert winner.poll_fd > 0
+
+
+def test_a_host_waits_for_one_that_is_beginning(session_dir: Path) -> None:
+    session_dir.mkdir()
+    layout = layout_of(channel("a"))
+    with ThreadPoolExecutor(1) as pool:
+        with home.held(session_dir):
+            second = pool.submit(Arena.create, session_dir, layout)
+            create_held(Arena, session_dir, layout).close()
+        with pytest.raises(ArenaError, match="holds an arena already"):
+            second.result()
+    assert (session_dir / "bell.0").is_fifo()
+    assert (session_dir / "locks").exists()
+
+
+def test_an_arena_in_a_folder_that_is_missing_is_refused(session_dir: Path) -> None:
+    with pytest.raises(ArenaError, match=r"can't make the FIFO .*bell\.0: No such file"):
+        Arena.create(session_dir, layout_of(channel("a")))
+    assert not session_dir.exists()
 
 
 def test_a_session_leaves_no_descriptor_open(session_dir: Path) -> None:

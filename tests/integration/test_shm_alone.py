@@ -15,6 +15,7 @@ import pytest
 
 from ringline.errors import ArenaError, ResourceLimitError
 from ringline.shm import HOST, Arena, Channel, has_host, home, host, join, plan, reclaim_dead
+from ringline.shm.arena import create_held
 from tests.conformance.scene import blocks_in_use
 from tests.helpers.tree import ROOT
 from tests.unit.test_home import waiting_locks
@@ -134,7 +135,7 @@ def test_a_host_that_begins_while_another_one_does_takes_nothing_of_it_away(shm_
         thread.start()
         while f"{directory.stat().st_ino} 0 EOF" not in waiting_locks():
             pass
-        arena = Arena.create(directory, layout)
+        arena = create_held(Arena, directory, layout)
     thread.join()
     with arena, join(directory, "peer") as peer:
         assert refused == [f"{directory} has a live host; end it, or choose another directory"]

@@ -86,7 +86,10 @@ def write(payload: Arrays) -> bytearray:
 
 
 def read(buffer: Any) -> Arrays:
-    """Show the arrays of a block, read-only, not copied; each keeps the block. DataError for bytes that `write` does not write."""
+    """Show the arrays of a block, read-only, not copied; each keeps the block.
+
+    DataError where head and size do not agree, or two names are the same; the bytes between the arrays may be anything.
+    """
     whole = memoryview(buffer).toreadonly()
     found: dict[str, Array] = {}
     for member in members(whole):

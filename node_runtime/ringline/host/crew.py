@@ -216,10 +216,11 @@ class Crew:
             member.process.send_signal(signals.SIGKILL)
 
     def renew(self, node: str, reason: str) -> None:
-        """Kill a node and have it back at once; this uses up none of its restarts."""
+        """Kill a node and have it back at once; this uses up none of its restarts. One that is dead comes back as its crash has it."""
         member = self.members[node]
-        member.history.order()
-        self.kill(member, reason)
+        if member.alive:  # else the order would be for the end of its successor
+            member.history.order()
+            self.kill(member, reason)
 
     def _condemn(self, member: Member, reason: str) -> None:
         """Fence a node that is going to be killed. The fence is exact: it commits nothing more."""

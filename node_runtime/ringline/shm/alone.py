@@ -18,7 +18,7 @@ from ringline.errors import ArenaError
 from ringline.graph.layout import ArenaLayout, ChannelPlan, Overflow, arena_layout
 from ringline.names import ARENA_FILE, HOST, LOCK_FILE
 from ringline.shm import home
-from ringline.shm.arena import Arena
+from ringline.shm.arena import Arena, create_held
 from ringline.shm.locks import host_alive
 
 _POLL_S: Final = 0.02
@@ -85,7 +85,7 @@ def host(directory: Path, layout: ArenaLayout) -> Iterator[Arena]:
     with home.opened(directory, private=False):  # two that begin at once, or one that ends meanwhile, take turns
         _clear(directory)
         try:
-            arena = Arena.create(directory, layout)
+            arena = create_held(Arena, directory, layout)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise

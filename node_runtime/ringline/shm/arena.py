@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from ringline.errors import ArenaError
 from ringline.graph.layout import ArenaLayout
 from ringline.names import ARENA_FILE, HOST, LOCK_FILE
-from ringline.shm import _core
+from ringline.shm import _core, home
 from ringline.shm.packing import pack
 from ringline.shm.stats import ChannelStats, NodeStats, channel_stats, node_stats
 
@@ -30,17 +30,14 @@ class Arena(_core.Arena):
 
         Every page is allocated and touched, so that no later write can meet a full /dev/shm. Raises
         `ResourceLimitError` that says what is needed and what is free, `ArenaError` when a live host owns the directory
-        or an arena lies there; leaves nothing behind then.
+        or an arena lies there; leaves nothing behind then. Two that begin at once in one directory take turns.
         """
-        table = pack(layout)
-        made: list[Path] = []
-        try:
-            _make_bells(directory, len(layout.nodes), mode, made)
-            return cls(str(directory), HOST, table, mode, True, 0.0)
-        except BaseException:
-            for path in made:
-                path.unlink(missing_ok=True)
-            raise
+        with contextlib.ExitStack() as until:
+            try:
+                until.enter_context(home.held(directory))
+            except OSError as error:
+                raise ArenaError(error.errno, f"can't lock the folder {directory}: {error.strerror}") from error
+            return create_held(cls, directory, layout, mode)
 
     @classmethod
     def attach(cls, directory: Path, node: str, *, timeout_s: float = 5.0) -> Self:
@@ -66,6 +63,22 @@ class Arena(_core.Arena):
     def node_stats(self) -> dict[str, NodeStats]:
         """Counters of every node, by name."""
         return node_stats(self._nodes())
+
+
+_ArenaT = TypeVar("_ArenaT", bound=Arena)
+
+
+def create_held(kind: type[_ArenaT], directory: Path, layout: ArenaLayout, mode: int = 0o600) -> _ArenaT:
+    """Do what `Arena.create` does, for a caller that holds the directory: else one would remove the other's FIFOs and locks."""
+    table = pack(layout)
+    made: list[Path] = []
+    try:
+        _make_bells(directory, len(layout.nodes), mode, made)
+        return kind(str(directory), HOST, table, mode, True, 0.0)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _make_bells(directory: Path, count: int, mode: int, made: list[Path]) -> None:

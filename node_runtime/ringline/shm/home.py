@@ -51,6 +51,13 @@ def opened(folder: Path, *, private: bool = True) -> Iterator[None]:
                 yield
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder that is there; waits for others that hold it. For one that is missing there is nothing to hold."""
+    with _lock(folder, fcntl.LOCK_EX):
+        yield
+
+
 def remove(directory: Path) -> None:
     """Remove a session's directory with all that is in it, and the user's folder if that was its last. Idempotent."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -496,6 +496,28 @@ async def test_a_node_is_renewed_on_request_without_using_up_its_restarts(make: 
     assert scene.failures == []
 
 
+async def test_an_order_for_a_node_that_is_dead_is_not_kept_for_its_successor(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await make(policy=SessionPolicy(on_node_crash="RestartNode", max_restarts=1)).running()
+    reclaim, really = asyncio.Event(), scene.crew.reclaimed
+
+    async def reclaimed(node: str) -> bool:
+        return await reclaim.wait() and await really(node)
+
+    monkeypatch.setattr(scene.crew, "reclaimed", reclaimed)
+    scene.dies("a")
+    await scene.until(lambda: scene.states()["a"] == "restarting")
+    scene.crew.renew("a", "Recycled")  # it comes back anyway
+    reclaim.set()
+    await scene.until(lambda: scene.zygotes.spawned[-1] == ("a", 2))
+    scene.came_up("a")
+    assert ("a", 1, signal.SIGKILL) not in scene.zygotes.signals
+    scene.dies("a")
+    await scene.until(lambda: scene.failures)
+    assert scene.member("a").status().restarts == 1
+
+
 async def test_an_owner_makes_the_handles_and_may_do_without_checks(make: Make) -> None:
     made: list[NodeHandle] = []
 
