@@ -25,8 +25,8 @@ from tests.helpers import variant
 
 HERE = Path(__file__).parent
 WARNINGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-pthread", f"-I{variant.SOURCES}")
-EMULATOR_REORDERS = frozenset({"C5-W1"})
-"""Pairs that qemu up to 7.2 breaks on an x86 host: it lets LDAR pass an earlier STLR, which arm64 forbids (a fence between them ends it)."""
+STORE_THEN_LOAD = "C5-W1"
+"""The one pair whose order rests on STLR before LDAR alone: qemu (7.2 was tried) puts no barrier between them on an x86 host, though arm64 does not let them pass each other."""
 PURE = ("bell.c", "failpoint.c", "heap.c", "locks.c", "map.c", "reclaim.c", "ring.c")
 """The files of the extension without Python in them: the protocol."""
 
@@ -71,6 +71,16 @@ def litmus(folder: Path, target: Target, rounds: int) -> dict[str, tuple[int, in
     return {name: (int(count), int(seen)) for name, count, seen in rows}
 
 
+def excused(target: Target, outcomes: dict[str, tuple[int, int]]) -> frozenset[str]:
+    """Name what an emulator may reorder: one pair, on an x86 host, and only if the same pair with a fence was kept in the same run.
+
+    It hides nothing: this machine's own run has no excuse, and a weaker order in the C code is a plain store there.
+    """
+    reorders_by_itself = bool(target.runner) and os.uname().machine == "x86_64"
+    _, with_fence = outcomes.get(f"{STORE_THEN_LOAD}-fence", (0, 1))
+    return frozenset({STORE_THEN_LOAD} if reorders_by_itself and with_fence == 0 else ())
+
+
 def arena(directory: Path) -> None:
     """Make the arena that the threads attach to; the host leaves it."""
     ends = [("a", "b", "block", 4), ("a", "c", "drop_oldest", 2), ("b", "d", "block", 3)]
@@ -103,11 +113,12 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="rllitmus", dir="/dev/shm") as name:
         for target in machines:
             print(f"== {target.name}", flush=True)
-            for pair, (count, seen) in litmus(Path(name), target, rounds).items():
-                weak = pair.endswith("weak") or (bool(target.runner) and pair in EMULATOR_REORDERS)
-                verdict = "reordered (no order is asked for, or the emulator keeps none)" if weak else "WRONG"
-                print(f"{pair:12} {count:>10} rounds, {seen} {verdict if seen else 'reordered'}")
-                bad += 0 if weak else seen
+            outcomes = litmus(Path(name), target, rounds)
+            excuses = dict.fromkeys(excused(target, outcomes), "reordered (by the emulator: with a fence it is not)")
+            excuses |= {pair: "reordered (no order is asked for)" for pair in outcomes if pair.endswith("weak")}
+            for pair, (count, seen) in outcomes.items():
+                print(f"{pair:12} {count:>10} rounds, {seen} {excuses.get(pair, 'WRONG') if seen else 'reordered'}")
+                bad += 0 if pair in excuses else seen
             done = threads(Path(name), target, rounds // 100)
             print(done.stdout + done.stderr, end="", flush=True)
             bad += done.returncode

@@ -4,7 +4,7 @@
  *
  * Two threads run a test's two sides in step, round after round, each with words of its own lines. `weak` at the end of a name is
  * the same with the order taken away: it shows that the test can see anything at all, where the machine (or the compiler) lets
- * it. x86 reorders stores with later loads only, arm64 almost everything; an emulator reorders what its host does. */
+ * it; `fence` is the same with one order more, for an emulator that leaves the first out. x86 reorders stores with later loads only, arm64 almost everything; an emulator reorders what its host does. */
 #include "words.h"
 
 #include <pthread.h>
@@ -34,6 +34,7 @@ static uint64_t xchg(rl_word *w, uint64_t old, uint64_t new) {
 static void c5_w1_0(cell *x) { set(&x->a, 1, SEQ); x->r[0] = get(&x->b, SEQ); }
 static void c5_w1_1(cell *x) { xchg(&x->b, 0, RL_INPUT); x->q[0] = get(&x->a, SEQ); }
 static bool c5_w1_bad(const cell *x) { return x->r[0] == 0 && x->q[0] == 0; }
+static void c5_w1_fence_0(cell *x) { set(&x->a, 1, SEQ); atomic_thread_fence(SEQ); x->r[0] = get(&x->b, SEQ); }
 static void c5_w1_weak_0(cell *x) { set(&x->a, 1, REL); x->r[0] = get(&x->b, ACQ); }
 static void c5_w1_weak_1(cell *x) { set(&x->b, 1, REL); x->q[0] = get(&x->a, ACQ); }
 
@@ -141,6 +142,7 @@ typedef struct {
 } litmus;
 static const litmus TESTS[] = {
     {"C5-W1", {c5_w1_0, c5_w1_1}, c5_w1_bad, 0},
+    {"C5-W1-fence", {c5_w1_fence_0, c5_w1_1}, c5_w1_bad, 0},
     {"C5-W1-weak", {c5_w1_weak_0, c5_w1_weak_1}, c5_w1_bad, 0},
     {"N3-W1", {n3_w1_0, n3_w1_1}, c5_w1_bad, 0},
     {"R1-W1", {r1_w1_0, r1_w1_1}, r1_w1_bad, 1},
