@@ -4,15 +4,17 @@
     python3 model/run.py quick       the smallest ones (a minute)
     python3 model/run.py mutants     what must fail
     python3 model/run.py NAME …      these
-    python3 model/run.py full --write   also writes results.md beside this file
+    python3 model/run.py full --write   also writes results.md beside this file, from the last result of each run with this model
 
 A configuration must end without an error, a mutant (one measure taken away) with one. Needs spin and a C compiler, nothing else.
-A counterexample is left as out/model/NAME/trail.txt.
+A counterexample is left as out/model/NAME/trail.txt, the result as out/model/NAME/result.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import shutil
 import signal
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -180,10 +182,14 @@ class Result:
     run: Run
     errors: int
     states: float
+    depth: int
     memory_mb: float
     seconds: float
     complete: bool
+    stopped: bool
     why: str
+    limit: str = ""
+    """What it was given: seconds and MB."""
 
     @property
     def good(self) -> bool:
@@ -192,23 +198,48 @@ class Result:
     def line(self) -> str:
         verdict = "ok" if self.good else "WRONG"
         end = self.why or ("complete" if self.complete else "stopped by its limit")
-        return f"{verdict:5} {self.run.name:34} {self.states:>14,.0f} states {self.memory_mb:>6,.0f} MB {self.seconds:>5.0f} s  {end}"
+        return f"{verdict:5} {self.run.name:34} {self.states:>14,.0f} states, depth {self.depth:>6,} {self.memory_mb:>6,.0f} MB {self.seconds:>5.0f} s  {end}"
+
+
+def folder_of(run: Run) -> Path:
+    return OUT / re.sub(r"\W+", "-", run.name)
+
+
+def fingerprint(run: Run) -> str:
+    """Tell one model and one way to run it from another."""
+    return hashlib.sha256((HERE / f"{run.model}.pml").read_bytes() + f"{run.flags} {run.mode}".encode()).hexdigest()
+
+
+def keep(result: Result) -> None:
+    """Leave a result for a page that is written later."""
+    values = {name: value for name, value in asdict(result).items() if name != "run"}
+    text = json.dumps({"fingerprint": fingerprint(result.run), **values})
+    (folder_of(result.run) / "result.json").write_text(text)
+
+
+def kept(run: Run) -> Result | None:
+    """Return the last result of a run, if the model and the flags are still the same."""
+    try:
+        values = json.loads((folder_of(run) / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Result(run, **values) if values.pop("fingerprint") == fingerprint(run) else None
 
 
 def check(run: Run, limit_s: int, memory_mb: int) -> Result:
     """Verify one run in a folder of its own; raises `CalledProcessError` when the model does not compile."""
-    folder = OUT / re.sub(r"\W+", "-", run.name)
+    folder = folder_of(run)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(HERE / f"{run.model}.pml", folder / "model.pml")
     subprocess.run(["spin", "-a", *run.defines, "model.pml"], cwd=folder, check=True, capture_output=True, text=True)
-    keep = "-DBITSTATE" if run.mode == BITSTATE else "-DCOLLAPSE"
+    storage = "-DBITSTATE" if run.mode == BITSTATE else "-DCOLLAPSE"
     options = [
         "-O0" if run.fails or run.quick else "-O2",
         "-w",
         "-DSAFETY",
         "-DNOREDUCE",
-        keep,
+        storage,
         "-DVECTORSZ=2048",
         f"-DMEMLIM={memory_mb}",
     ]
@@ -223,14 +254,15 @@ def check(run: Run, limit_s: int, memory_mb: int) -> Result:
             except subprocess.TimeoutExpired:
                 pan.send_signal(signal.SIGINT)  # it prints what it has seen
         output.seek(0)
-        result = read(run, output.read(), time.monotonic() - began)
+        result = read(run, output.read(), time.monotonic() - began, f"{limit_s} s, {memory_mb:,} MB")
     if result.errors:
         with (folder / "trail.txt").open("w") as trail:
             subprocess.run(["spin", "-t", "-p", *run.defines, "model.pml"], cwd=folder, stdout=trail, check=False)
+    keep(result)
     return result
 
 
-def read(run: Run, text: str, seconds: float) -> Result:
+def read(run: Run, text: str, seconds: float, limit: str = "") -> Result:
     """Read what a verifier printed."""
 
     def number(pattern: str) -> float:
@@ -246,10 +278,13 @@ def read(run: Run, text: str, seconds: float) -> Result:
         run,
         int(errors[1]) if errors else int(why is not None),
         number(r"([0-9.e+]+) states, stored") or number(r"States= *([0-9.e+]+)"),
-        number(r"([0-9.]+)\ttotal actual memory usage"),
+        int(number(r"depth reached ([0-9]+)") or number(r"Depth= *([0-9]+)")),
+        number(r"([0-9.]+)\ttotal actual memory usage") or number(r"Memory= *([0-9.]+)"),
         seconds,
         complete=not stopped and run.mode == EXHAUSTIVE,
+        stopped=stopped,
         why=why[1].partition(" (at depth")[0] if why else "",
+        limit=limit,
     )
 
 
@@ -258,13 +293,13 @@ def table(results: list[Result]) -> str:
     lines = [
         "# What the models were checked with",
         "",
-        "Written by `python3 model/run.py full --write`. Memory is sequentially consistent, no partial-order reduction.",
+        "Written by `python3 model/run.py full --write` from the last result of each run with this very model. Memory is sequentially consistent, no partial-order reduction.",
         "",
-        "| configuration | about | flags | states | memory | time | seen |",
-        "|---|---|---|---|---|---|---|",
+        "| configuration | about | flags | states | depth | memory | time | seen |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r.run.name} | {r.run.what} | `{r.run.flags}` | {r.states:,.0f} | {r.memory_mb:,.0f} MB | {r.seconds:.0f} s | {seen(r)} |"
+        f"| {r.run.name} | {r.run.what} | `{r.run.flags}` | {r.states:,.0f} | {r.depth:,} | {r.memory_mb:,.0f} MB | {r.seconds:.0f} s | {seen(r)} |"
         for r in results
         if not r.run.fails
     ]
@@ -274,6 +309,9 @@ def table(results: list[Result]) -> str:
         for r in results
         if r.run.fails
     ]
+    missing = [run.name for run in ALL if run not in [r.run for r in results]]
+    if missing:
+        lines += ["", f"Without a result with this model: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -282,7 +320,8 @@ def seen(result: Result) -> str:
         return f"ERROR: {result.why}"
     if result.complete:
         return "every state"
-    return "by hashes" if result.run.mode == BITSTATE else "a part: limit reached"
+    how = "by hashes" if result.run.mode == BITSTATE else "a part"
+    return f"{how}: limit reached ({result.limit})" if result.stopped else how
 
 
 def chosen(names: list[str]) -> list[Run]:
@@ -317,7 +356,8 @@ def main(arguments: list[str]) -> int:
             print(result.line(), flush=True)
             results.append(result)
     if options.write:
-        (HERE / "results.md").write_text(table(results))
+        last = [kept(run) for run in ALL]
+        (HERE / "results.md").write_text(table([result for result in last if result is not None]))
     wrong = [result.run.name for result in results if not result.good]
     print(
         f"{len(results)} runs, {sum(r.states for r in results):,.0f} states: "

@@ -90,11 +90,15 @@ GOOD, BAD = runner.CONFIGURATIONS[0], runner.MUTANTS[0]
 
 
 def test_a_complete_search_is_told_from_a_stopped_one() -> None:
-    complete, stopped = runner.read(GOOD, COMPLETE, 1), runner.read(GOOD, STOPPED, 1)
+    complete, stopped = runner.read(GOOD, COMPLETE, 1), runner.read(GOOD, STOPPED, 1, "9 s, 100 MB")
     assert (complete.states, complete.memory_mb, complete.complete, complete.good) == (970111, 140.83, True, True)
     assert (stopped.states, stopped.errors, stopped.complete, stopped.good) == (3e6, 0, False, True)
     assert not runner.read(GOOD, OUT_OF_MEMORY, 1).complete
-    assert (runner.seen(complete), runner.seen(stopped)) == ("every state", "a part: limit reached")
+    assert (complete.depth, stopped.depth, stopped.memory_mb) == (574, 523, 300)
+    assert (runner.seen(complete), runner.seen(stopped)) == ("every state", "a part: limit reached (9 s, 100 MB)")
+    hashes = next(run for run in runner.CONFIGURATIONS if run.mode == runner.BITSTATE)
+    assert runner.seen(runner.read(hashes, COMPLETE, 1)) == "by hashes"
+    assert runner.seen(runner.read(hashes, STOPPED, 1, "9 s, 100 MB")) == "by hashes: limit reached (9 s, 100 MB)"
 
 
 def test_an_error_is_wrong_for_the_protocol_and_right_for_a_mutant() -> None:
@@ -113,9 +117,33 @@ def test_a_verifier_that_says_nothing_known_is_an_error() -> None:
 
 def test_the_page_of_results_has_a_row_for_each_run() -> None:
     page = runner.table([runner.read(GOOD, COMPLETE, 2), runner.read(BAD, WRONG, 1), runner.read(BAD, COMPLETE, 1)])
-    assert f"| {GOOD.name} | {GOOD.what} | `{GOOD.flags}` | 970,111 | 141 MB | 2 s | every state |" in page
+    assert f"| {GOOD.name} | {GOOD.what} | `{GOOD.flags}` | 970,111 | 574 | 141 MB | 2 s | every state |" in page
     assert f"| {BAD.name} | {BAD.what} | 33,473 states | `assertion violated (refs[n]==0)` |" in page
     assert "| NOTHING |" in page
+    assert GOOD.name not in page.rpartition("Without a result with this model: ")[2]
+    assert runner.CONFIGURATIONS[1].name in page.rpartition("Without a result with this model: ")[2]
+
+
+def test_the_page_is_written_from_the_last_result_of_each_run_with_this_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs take an hour: those of yesterday count, unless the model or the flags have changed since."""
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/true")
+    monkeypatch.setattr(runner, "OUT", tmp_path)
+    yesterday = runner.read(GOOD, COMPLETE, 2, "600 s, 4,000 MB")
+    runner.folder_of(GOOD).mkdir()
+    runner.keep(yesterday)
+    assert runner.kept(GOOD) == yesterday
+    assert runner.kept(BAD) is None
+    for name in ("ringline.pml", "need.pml"):
+        shutil.copy(MODEL / name, tmp_path / name)
+    monkeypatch.setattr(runner, "HERE", tmp_path)
+    monkeypatch.setattr(runner, "check", lambda run, *_: runner.read(run, WRONG, 1))
+    assert runner.main([BAD.name, "--write"]) == 0
+    assert "1 runs, 33,473 states: all as they must be" in capsys.readouterr().out
+    assert f"| {GOOD.name} |" in (tmp_path / "results.md").read_text()
+    (tmp_path / "ringline.pml").write_text("another model")
+    assert runner.kept(GOOD) is None
 
 
 def test_runs_are_chosen_by_their_names() -> None:
