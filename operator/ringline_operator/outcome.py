@@ -45,7 +45,7 @@ def outcome_of(session: SessionView, pod: PodView | None, now: float) -> Outcome
             return None
         text = f"pod {session.pod_name} is gone: it was deleted or evicted, or its host machine was lost"
         return Outcome(False, "PodLost", text, _ended_at(session, now))
-    if pod.over:
+    if pod.over or _all_ended(pod):
         return _pod_outcome(session, pod, now)
     if pod.gone_by is not None and now >= pod.gone_by + GONE_SECONDS:
         text = f"pod {pod.name} does not end: its host machine does not answer"
@@ -59,6 +59,34 @@ def outcome_of(session: SessionView, pod: PodView | None, now: float) -> Outcome
         return None
     failed = _failed(pod.containers)
     return _blame(failed, since) if failed else Outcome(True, "Completed", "all nodes have ended", since)
+
+
+def failing(pod: PodView) -> Outcome | None:
+    """Say what is known of the end to which a pod is coming: a node of it has failed and does not come back."""
+    failed = [item for item in _failed(pod.containers) if item.node]
+    return _blame(_failed(pod.containers), failed[0].finished_at or pod.created) if failed else None
+
+
+def ends_by(pod: PodView) -> float | None:
+    """Return until when a pod whose nodes have all ended is left to end by itself; None for one that has living nodes."""
+    nodes = [item for item in pod.containers if item.node]
+    if not nodes or any(item.state != "terminated" for item in nodes):
+        return None
+    return max(item.finished_at or pod.created for item in nodes) + BACKSTOP_SECONDS
+
+
+def _all_ended(pod: PodView) -> bool:
+    """Say whether nothing can change how it ended, some seconds before Kubernetes calls it ended.
+
+    The kubelet says so two seconds after the last container's end, and the gateway is the last. Its word is waited for only
+    if several nodes have failed: which was first it knows best.
+    """
+    if ends_by(pod) is None:
+        return False
+    if sum(1 for item in pod.containers if item.node and item.exit_code) == 1:
+        return True
+    gateway = next((item for item in pod.containers if item.name == GATEWAY), None)
+    return gateway is not None and gateway.state == "terminated"
 
 
 def given_up_at(pod: PodView) -> float | None:
@@ -87,7 +115,8 @@ def _pod_outcome(session: SessionView, pod: PodView, now: float) -> Outcome:
     at = max(ends) if ends else _ended_at(session, now)
     if pod.deleting or pod.disruption:
         return _taken_away(pod, at)
-    if pod.phase == "Succeeded":
+    succeeded = not any(item.exit_code for item in pod.containers if item.node)
+    if pod.phase == "Succeeded" or (not pod.over and succeeded):
         return Outcome(True, "Completed", "all nodes have ended", at)
     if pod.reason:
         return Outcome(False, pod.reason, pod.message, at)

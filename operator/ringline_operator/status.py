@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ringline_operator.outcome import GATEWAY, Outcome, exit_record
+from ringline_operator.outcome import GATEWAY, Outcome, exit_record, failing
 from ringline_operator.views import ContainerView, PipelineView, PodView, SessionView
 
 INGRESS_PORT = 9443
 PASSING = ("state", "progressPercent", "message")
 """What a gateway says of a node that holds only for the moment."""
+SLOW_START_SECONDS = 5.0
+"""A pod whose containers are not there after this long says for what they wait: the kubelet tells of an image that can't be
+pulled only when its registry, or the search for it, has answered."""
 WAITING_FAULTS = frozenset({
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
     "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
@@ -52,7 +55,7 @@ def running_status(
     if ready:
         status.setdefault("readyTime", rfc3339(now))
     worked = "readyTime" in status
-    phase, reason, message = _phase(pod, waiting, worked=worked)
+    phase, reason, message = _phase(pod, waiting, now, worked=worked)
     status["phase"] = phase
     scheduled = pod is not None and pod.scheduled
     wanted = [
@@ -60,7 +63,8 @@ def running_status(
         ("NodesReady", ready, "Ready" if ready else reason, "" if ready else message),
         ("Ready", ready, "Ready" if ready else reason, "" if ready else message),
     ]
-    troubled = worked and not ready and pod is not None and not pod.deleting
+    dying = pod is not None and failing(pod) is not None
+    troubled = (worked or dying) and not ready and pod is not None and not pod.deleting
     wanted.append(("Degraded", troubled, reason if troubled else "Healthy", message if troubled else ""))
     status["conditions"] = conditions(session.status.get("conditions", ()), now, wanted, session.generation)
     return status
@@ -105,7 +109,7 @@ def restarted_status(
     return status
 
 
-def _phase(pod: PodView | None, waiting: tuple[str, str] | None, *, worked: bool) -> tuple[str, str, str]:
+def _phase(pod: PodView | None, waiting: tuple[str, str] | None, now: float, *, worked: bool) -> tuple[str, str, str]:
     """Return phase, reason and sentence. `worked`: the session was ready before in this attempt."""
     if pod is None:
         return "Pending", *(waiting or ("PodPending", "its pod is being made"))
@@ -113,6 +117,9 @@ def _phase(pod: PodView | None, waiting: tuple[str, str] | None, *, worked: bool
         return "Stopping", pod.disruption or "PodDeleted", pod.message or "its pod is being deleted"
     if pod.ready:
         return "Running", "", ""
+    end = failing(pod)
+    if end is not None:
+        return "Stopping", end.reason, end.message
     fault = next((item for item in pod.containers if item.reason in WAITING_FAULTS), None)
     if fault is not None:
         return "Starting", fault.reason, f"container {fault.name}: {fault.message}"
@@ -120,7 +127,15 @@ def _phase(pod: PodView | None, waiting: tuple[str, str] | None, *, worked: bool
         return "Running", *_trouble(pod)
     if not pod.scheduled:
         return "Pending", pod.reason or "Unscheduled", pod.message
-    return "Starting", "Starting", "nodes are starting"
+    return "Starting", "Starting", _awaited(pod, now) or "nodes are starting"
+
+
+def _awaited(pod: PodView, now: float) -> str:
+    """Name the container that a pod waits for after some time, and what it may be that it lacks."""
+    absent = next((item for item in pod.containers if item.state == "waiting"), None)
+    if absent is None or now < pod.created + SLOW_START_SECONDS:
+        return ""
+    return f"container {absent.name} is not there yet: its image {absent.image} is being pulled, or a volume is awaited"
 
 
 def _trouble(pod: PodView) -> tuple[str, str]:

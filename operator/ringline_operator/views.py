@@ -106,6 +106,7 @@ class ContainerView:
     node: str = ""
     """The node that runs in it, under the pipeline's name for it; empty for the gateway."""
     started: bool = False
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +234,5 @@ def _container(item: Mapping[str, Any], node: str) -> ContainerView:
         ready=item.get("ready", False),
         node=node or (item["name"].removeprefix(NODE_PREFIX) if item["name"].startswith(NODE_PREFIX) else ""),
         started=item.get("started") or False,
+        image=item.get("image", ""),
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ringline_operator.outcome import BACKSTOP_SECONDS, Outcome, exit_record, given_up_at, outcome_of
 from ringline_operator.status import (
+    SLOW_START_SECONDS,
     conditions,
     finished_status,
     pipeline_status,
@@ -99,11 +100,47 @@ def test_a_pod_that_says_nothing_still_has_an_outcome() -> None:
 
 
 def test_a_pod_whose_gateway_does_not_end_it_is_given_up_after_a_while() -> None:
-    stuck = replace(POD, containers=(ended("node-a", 1, START),))
+    alive = ContainerView("node-b", "running", node="b")
+    stuck = replace(POD, containers=(ended("node-a", 1, START), alive))
     assert outcome_of(SESSION, stuck, START + 1) is None
     late = outcome_of(SESSION, stuck, START + BACKSTOP_SECONDS + 1)
     assert late is not None
     assert not late.succeeded
+
+
+GATEWAY = ContainerView("gateway", "running", ready=True)
+"""It ends after the nodes."""
+
+
+def test_an_attempt_is_over_when_no_node_of_it_will_run_again() -> None:
+    alive = ContainerView("node-b", "running", node="b")
+    dead, other = ended("node-a", 137, START), ended("node-b", 1, START)
+    assert outcome_of(SESSION, replace(POD, containers=(GATEWAY, dead, alive)), START) is None
+    outcome = outcome_of(SESSION, replace(POD, containers=(GATEWAY, dead, ended("node-b", 0, START))), START)
+    assert outcome is not None
+    assert (outcome.succeeded, outcome.message) == (False, "node 'a' exited with code 137")
+    several = replace(POD, containers=(GATEWAY, dead, other))
+    assert outcome_of(SESSION, several, START) is None, "the gateway knows which was first"
+    told = ended("gateway", 1, START, node="b", reason="Boom", exitCode=1)
+    outcome = outcome_of(SESSION, replace(POD, containers=(told, dead, other)), START)
+    assert outcome is not None
+    assert outcome.reason == "Boom"
+
+
+def test_a_pod_whose_nodes_ended_well_is_a_success_once_its_gateway_has_ended_too() -> None:
+    done = (ended("node-a", 0, START), ended("node-b", 0, START))
+    assert outcome_of(SESSION, replace(POD, containers=(GATEWAY, *done)), START) is None
+    outcome = outcome_of(SESSION, replace(POD, containers=(ended("gateway", 1, START), *done)), START)
+    assert outcome is not None
+    assert outcome.succeeded, "how a gateway ends after its nodes does not matter, as to Kubernetes"
+    taken = replace(POD, deleting=True, containers=(ended("gateway", 0, START), *done))
+    outcome = outcome_of(SESSION, taken, START)
+    assert outcome is not None
+    assert (outcome.succeeded, outcome.reason) == (False, "PodDeleted")
+
+
+def test_a_pod_that_says_nothing_of_its_containers_has_not_ended() -> None:
+    assert outcome_of(SESSION, replace(POD, containers=(ended("gateway", 1, START),)), START) is None
 
 
 @given(st.text(max_size=200))
@@ -303,6 +340,31 @@ def test_a_session_in_trouble_goes_on_and_says_with_what(
     assert (condition(status, "Ready")["status"], condition(status, "Degraded")["status"]) == ("False", "True")
     assert condition(status, "Degraded")["reason"] == reason
     assert words in condition(status, "Degraded")["message"]
+
+
+def test_a_session_one_of_whose_nodes_has_failed_says_so_before_all_have_ended() -> None:
+    alive = ContainerView("node-b", "running", ready=True, node="b")
+    dead = ContainerView("node-a", "terminated", "UnknownNodeTypeError", "no node type 'c'", 1, node="a")
+    pod = replace(POD, containers=(GATEWAY, dead, alive))
+    for status in (worked(pod), running_status(SESSION, pod, START)):
+        assert status["phase"] == "Stopping"
+        ready, degraded = condition(status, "Ready"), condition(status, "Degraded")
+        assert (ready["status"], ready["reason"]) == ("False", "UnknownNodeTypeError")
+        assert "no node type 'c'" in ready["message"]
+        assert (degraded["status"], degraded["reason"]) == ("True", "UnknownNodeTypeError")
+
+
+def test_a_pod_that_is_slow_to_start_says_for_what_it_waits() -> None:
+    absent = ContainerView("node-a", "waiting", "PodInitializing", node="a", image="registry.example/a:1")
+    pod = replace(POD, containers=(GATEWAY, absent, ContainerView("node-b", "running", node="b")))
+    early = condition(running_status(SESSION, pod, START + SLOW_START_SECONDS - 1), "Ready")
+    assert early["message"] == "nodes are starting"
+    late = condition(running_status(SESSION, pod, START + SLOW_START_SECONDS), "Ready")
+    assert late["reason"] == "Starting"
+    assert "container node-a" in late["message"]
+    assert "registry.example/a:1" in late["message"]
+    there = replace(POD, containers=(GATEWAY, replace(absent, state="running")))
+    assert condition(running_status(SESSION, there, START + 60), "Ready")["message"] == "nodes are starting"
 
 
 def test_a_session_that_was_never_ready_is_not_degraded() -> None:

@@ -9,9 +9,9 @@ from ringline.graph.session_plan import SessionPolicy
 from ringline_operator.actions import CreatePod, DeletePod, DeleteSession, EmitEvent, LabelSession, PatchSession
 from ringline_operator.decide.claims import LARGEST_PARAMETERS_BYTES, fits
 from ringline_operator.decide.world import Decision, Memory, Rest, World, birth, pod_name
-from ringline_operator.outcome import Outcome, given_up_at, outcome_of
+from ringline_operator.outcome import Outcome, ends_by, given_up_at, outcome_of
 from ringline_operator.specs.labels import session_labels
-from ringline_operator.status import finished_status, restarted_status, running_status
+from ringline_operator.status import SLOW_START_SECONDS, finished_status, restarted_status, running_status
 from ringline_operator.views import PodView, SessionView
 
 QUIET_SECONDS: Final = 1.0
@@ -75,6 +75,8 @@ def _advance(world: World, session: SessionView, policy: SessionPolicy, now: flo
         given_up = given_up_at(pod)
         if given_up is not None:
             decision.again_in(given_up - now)
+        if not pod.ready and now < pod.created + SLOW_START_SECONDS:
+            decision.again_in(pod.created + SLOW_START_SECONDS - now)
 
 
 def _says_nothing_yet(session: SessionView, pod: PodView, now: float) -> bool:
@@ -90,7 +92,9 @@ def _write(session: SessionView, status: Mapping[str, Any], decision: Decision) 
 
 
 def _warn(session: SessionView, status: Mapping[str, Any], decision: Decision) -> None:
-    """Tell of trouble when it begins, not while it lasts."""
+    """Tell of trouble when it begins, not while it lasts; what ends a session is told once it has ended."""
+    if status["phase"] == "Stopping":
+        return
     before, after = (
         next((item for item in found.get("conditions", ()) if item["type"] == "Degraded"), {"status": "False"})
         for found in (session.status, status)
@@ -196,7 +200,13 @@ def _finish(session: SessionView, pod: PodView | None, outcome: Outcome, now: fl
 def _tidy(world: World, session: SessionView, policy: SessionPolicy, now: float, decision: Decision) -> None:
     """End what still runs of a finished session, and delete it when its time has come."""
     for pod in world.pod_by_owner.get(session.uid, ()):
-        if not pod.over and not pod.deleting:
+        if pod.over or pod.deleting:
+            continue
+        # One that is ending stays, so that its logs can be read.
+        left = (ends_by(pod) or now) - now
+        if left > 0:
+            decision.again_in(left)
+        else:
             decision.add(DeletePod(pod.name, pod.uid, "SessionFinished"))
     due = (session.finished_at or now) + policy.ttl_seconds_after_finished
     if now >= due:
