@@ -16,11 +16,13 @@ from typing import Final
 from ringline_operator.actions import Action, ClaimPod, subject
 from ringline_operator.queue import Key
 
+PATIENCE_S: Final = 0.5
+"""So long nothing else is begun while users wait, then little: a burst of claims ends before, a lasting one starves nobody."""
 PORTION: Final = 96
 """Chains of one pipeline that may wait: enough to keep all hands busy between two looks, few enough to be still true."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Chain:
     """Actions about one session, decided at `given` (monotonic seconds); `urgent` when a user waits for it."""
 
@@ -29,6 +31,8 @@ class Chain:
     actions: tuple[Action, ...]
     urgent: bool
     given: float = field(default_factory=time.monotonic)
+    at: Action | None = None
+    """The action that is being carried out, or was the last."""
 
     @property
     def promised(self) -> str:
@@ -75,15 +79,22 @@ class Row:
 
 
 class Hands:
-    """At most `limit` urgent and as many other chains at once, a quarter of the others while a user waits.
+    """At most `limit` urgent and as many other chains at once; while a user waits none of the others, later a quarter.
 
-    So a burst of one kind neither holds up the other nor stops it.
+    So a burst of one kind neither holds up the other nor stops it. `clock` gives monotonic seconds.
     """
 
-    def __init__(self, act: Callable[[Key, Action], Awaitable[None]], ended: Ended, limit: int) -> None:
+    def __init__(
+        self, act: Callable[[Key, Action], Awaitable[None]], ended: Ended, limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._act = act
         self._ended = ended
         self._limit = limit
+        self._clock = clock
+        self._waited_since: float | None = None
+        """Since when users have been waiting without a break."""
+        self._patience: asyncio.TimerHandle | None = None
         self._urgent, self._others = Row(), Row()
         self._busy: dict[Key, dict[str, str]] = {}
         self._full: set[Key] = set()
@@ -101,18 +112,24 @@ class Hands:
 
     def give(self, key: Key, actions: Iterable[Action], urgent: Collection[str] = ()) -> None:
         """Take what a look decided, but for sessions under way. `urgent`: the sessions that users wait for."""
-        chains: dict[str, list[Action]] = {}
-        for action in actions:
-            chains.setdefault(subject(action), []).append(action)
         busy = self._busy.setdefault(key, {})
-        for name in [name for name in chains if name not in busy]:
-            chain = Chain(key, name, tuple(chains[name]), name in urgent)
-            row = self._urgent if chain.urgent else self._others
-            if name and row.length(key) >= PORTION:
-                self._full.add(key)
-                continue
+        chains: dict[str, list[Action]] = {}
+        room = {row: PORTION - row.length(key) for row in (self._urgent, self._others)}
+        for action in actions:
+            name = subject(action)
+            if name in chains:
+                chains[name].append(action)
+            elif name not in busy:
+                row = self._urgent if name in urgent else self._others
+                if name and room[row] <= 0:
+                    self._full.add(key)
+                    continue
+                room[row] -= 1
+                chains[name] = [action]
+        for name, its in chains.items():
+            chain = Chain(key, name, tuple(its), name in urgent)
             busy[name] = chain.promised
-            row.put(chain)
+            (self._urgent if chain.urgent else self._others).put(chain)
         self._tidy(key)
         self._begin()
 
@@ -139,6 +156,7 @@ class Hands:
     async def stop(self) -> None:
         """Begin nothing more, and break off what is under way: whoever comes next looks at the world anew."""
         self._urgent, self._others = Row(), Row()
+        self._rest()
         tasks = tuple(self._running)
         for task in tasks:
             task.cancel()
@@ -148,9 +166,24 @@ class Hands:
         urgent = sum(1 for chain in self._running.values() if chain.urgent)
         self._fill(self._urgent, self._limit - urgent)
         urgent = sum(1 for chain in self._running.values() if chain.urgent)
-        # While somebody waits for a claim, the API server is not kept busy with what nobody waits for.
-        limit = max(1, self._limit // 4) if urgent else self._limit
-        self._fill(self._others, limit - (len(self._running) - urgent))
+        self._fill(self._others, self._spare(urgent) - (len(self._running) - urgent))
+
+    def _spare(self, urgent: int) -> int:
+        """How many others may run: while somebody waits the API server is not kept busy with what nobody waits for."""
+        if not urgent:
+            self._rest()
+            return self._limit
+        now = self._clock()
+        if self._waited_since is None:
+            self._waited_since = now
+            self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
+        return max(1, self._limit // 4) if now - self._waited_since >= PATIENCE_S else 0
+
+    def _rest(self) -> None:
+        self._waited_since = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _fill(self, row: Row, free: int) -> None:
         for _ in range(free):
@@ -166,6 +199,7 @@ class Hands:
 
     async def _carry(self, chain: Chain) -> None:
         for action in chain.actions:
+            chain.at = action
             await self._act(chain.key, action)
 
     def _done(self, task: asyncio.Task[None]) -> None:

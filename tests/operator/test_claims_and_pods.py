@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringline_operator.actions import CreatePod, DeletePod, EmitEvent, LabelSession
+from ringline_operator.actions import ClaimPod, CreatePod, DeletePod, EmitEvent, LabelSession, PatchSession, subject
 from ringline_operator.decide import World, decide
 from ringline_operator.decide.claims import LARGEST_PARAMETERS_BYTES
 from ringline_operator.views import ContainerView, PodView
@@ -67,6 +67,19 @@ def test_parameters_that_do_not_fit_fail_the_claim_and_take_no_pod() -> None:
     assert not any(pod.claimed for pod in cluster.pods.values())
 
 
+def test_a_claim_is_told_of_its_pod_in_the_same_breath() -> None:
+    cluster = running(1)
+    cluster.claim("call")
+    actions = decide(cluster.world(), cluster.now).actions
+    taken, written = (action for action in actions if subject(action) == "call")
+    assert isinstance(taken, ClaimPod)
+    assert isinstance(written, PatchSession)
+    assert (written.status["phase"], written.status["podName"]) == ("Running", taken.pod)
+    assert written.status["claimedFrom"] == taken.from_session
+    cluster.settle()
+    assert [action for action in cluster.log if isinstance(action, PatchSession) and action.name == "call"] == [written]
+
+
 def test_a_claim_without_labels_gets_them_once() -> None:
     cluster = running(1)
     cluster.sessions["call"] = replace(cluster.claim("call"), labelled=False, pipeline="voice")
@@ -114,13 +127,30 @@ def test_a_look_is_due_when_a_hanging_pod_is_to_be_given_up() -> None:
     cluster = running(1)
     (name,) = cluster.sessions
     dead = ContainerView("node-asr", "terminated", "Error", "", 1, finished_at=START, node="asr")
-    cluster.pods[f"{name}-0"] = replace(cluster.pods[f"{name}-0"], ready=False, containers=(dead,))
+    alive = ContainerView("node-tts", "running", node="tts")
+    cluster.pods[f"{name}-0"] = replace(cluster.pods[f"{name}-0"], ready=False, containers=(dead, alive))
     cluster.settle()
     assert decide(cluster.world(), START + 10).requeue_after == pytest.approx(20)
     cluster.now = START + 31
     cluster.settle()
     assert f"{name}-0" in {action.name for action in cluster.log if isinstance(action, DeletePod)}
     assert cluster.sessions[name].attempt == 1
+
+
+def test_a_pod_that_comes_to_its_end_is_left_to_it_and_one_that_hangs_is_not() -> None:
+    cluster = running(1, restart_policy="Never")
+    (name,) = cluster.sessions
+    pod = cluster.pods[f"{name}-0"]
+    dead = ContainerView("node-asr", "terminated", "Error", "", 1, finished_at=START, node="asr")
+    gateway = ContainerView("gateway", "running")
+    cluster.pods[pod.name] = replace(pod, ready=False, containers=(gateway, dead))
+    cluster.settle()
+    assert cluster.sessions[name].phase == "Failed", "no container of it will run again"
+    assert list(cluster.pods) == [pod.name], "its logs can be read"
+    assert decide(cluster.world(), START + 10).requeue_after == pytest.approx(20)
+    cluster.now = START + 31
+    cluster.settle()
+    assert not cluster.pods, "its gateway hangs"
 
 
 def test_an_evicted_pod_is_replaced_and_the_event_says_why() -> None:
@@ -147,6 +177,22 @@ def test_trouble_is_told_once_when_it_begins() -> None:
     told = [action for action in cluster.log if isinstance(action, EmitEvent)]
     assert [(event.type, event.reason) for event in told] == [("Warning", "NodeUnhealthy")]
     assert "'asr'" in told[0].message
+
+
+def test_a_session_that_is_dying_says_why_at_once_and_tells_it_once() -> None:
+    cluster = running(1, restart_policy="Never")
+    (name,) = cluster.sessions
+    pod = cluster.pods[f"{name}-0"]
+    dead = ContainerView("node-asr", "terminated", "Error", "no such model", 1, finished_at=START, node="asr")
+    alive = ContainerView("node-tts", "running", node="tts")
+    cluster.pods[pod.name] = replace(pod, ready=False, containers=(dead, alive))
+    cluster.settle()
+    assert cluster.sessions[name].phase == "Stopping"
+    assert "'asr' exited with code 1: no such model" in ready_condition(cluster, name)["message"]
+    assert not [action for action in cluster.log if isinstance(action, EmitEvent)]
+    cluster.fail(pod.name, message="no such model")
+    cluster.settle()
+    assert [action.reason for action in cluster.log if isinstance(action, EmitEvent)] == ["Failed"]
 
 
 def test_failures_have_one_reason_for_programs_and_the_cause_in_the_text() -> None:

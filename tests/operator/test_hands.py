@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from ringline_operator.actions import Action, ClaimPod, CreatePod, CreateSession, DeleteSession, PatchPipeline
-from ringline_operator.hands import PORTION, Chain, Hands
+from ringline_operator.hands import PATIENCE_S, PORTION, Chain, Hands
 from ringline_operator.queue import Key
 
 VOICE, VIDEO = ("default", "voice"), ("default", "video")
@@ -22,7 +22,8 @@ class Desk:
     """Hands whose work is ended by the tests, one action after the other."""
 
     def __init__(self, limit: int = 2) -> None:
-        self.hands = Hands(self._act, self._ended, limit)
+        self.now = 0.0
+        self.hands = Hands(self._act, self._ended, limit, clock=lambda: self.now)
         self.begun: list[tuple[Key, str]] = []
         self.ended: list[tuple[str, Exception | None]] = []
         self._open: dict[str, asyncio.Future[None]] = {}
@@ -101,17 +102,35 @@ async def test_a_burst_of_claims_leaves_hands_for_replicas() -> None:
     claims = [f"call-{index}" for index in range(50)]
     await desk.give(VOICE, named(*claims), *claims)
     await desk.give(VIDEO, named("replica"))
-    assert desk.at_work == ["call-0", "call-1", "replica"]
+    assert desk.at_work == ["call-0", "call-1"]
+    desk.now += PATIENCE_S
+    await desk.end("call-0")
+    assert desk.at_work == ["call-1", "call-2", "replica"], "it has waited long enough"
     await desk.hands.stop()
 
 
-async def test_while_a_user_waits_little_else_is_begun() -> None:
+async def test_while_a_user_waits_nothing_else_is_begun_and_later_little() -> None:
     desk = Desk(limit=8)
     replicas = [f"replica-{index}" for index in range(10)]
     await desk.give(VOICE, [ClaimPod("pod", "uid", "1", "from", "call", "uid"), *named(*replicas)], "call")
+    assert desk.at_work == ["call"]
+    desk.now += PATIENCE_S
+    await desk.give(VOICE, [])
     assert desk.at_work == ["call", "replica-0", "replica-1"]
     await desk.end("call")
-    assert desk.at_work == replicas[:8]
+    assert sorted(desk.at_work) == replicas[:8]
+    await desk.hands.stop()
+
+
+async def test_a_request_that_hangs_does_not_hold_up_what_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringline_operator.hands.PATIENCE_S", 0.01)
+    desk = Desk(limit=8)
+    await desk.give(VOICE, named("call", "replica"), "call")
+    assert desk.at_work == ["call"]
+    desk.now += 1
+    async with asyncio.timeout(60):
+        while "replica" not in desk.at_work:
+            await asyncio.sleep(0.005)
     await desk.hands.stop()
 
 
@@ -167,7 +186,8 @@ async def test_a_failure_ends_its_chain_and_no_other() -> None:
 
 async def test_what_waits_of_a_pipeline_can_be_forgotten() -> None:
     desk = Desk(limit=1)
-    await desk.give(VOICE, named("a", "b"), "b")
+    await desk.give(VOICE, named("a"))
+    await desk.give(VOICE, named("b"), "b")
     await desk.give(VOICE, named("c", "d"), "d")
     await desk.give(VIDEO, named("x"))
     desk.hands.drop(VOICE)
@@ -175,7 +195,7 @@ async def test_what_waits_of_a_pipeline_can_be_forgotten() -> None:
     await desk.end("a")
     await desk.end("b")
     await desk.end("x")
-    assert [name for _, name in desk.begun] == ["b", "a", "x"]
+    assert [name for _, name in desk.begun] == ["a", "b", "x"]
 
 
 async def test_stopping_breaks_off_what_runs_and_begins_nothing_more() -> None:

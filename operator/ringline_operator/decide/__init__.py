@@ -22,7 +22,7 @@ def decide(world: World, now: float, memory: Memory | None = None) -> Decision:
     memory = memory or Memory()
     memory.begin(world)
     decision = Decision()
-    claimed = claim_actions(world, decision)
+    claimed = claim_actions(world, now, decision)
     attempt_actions(world, now, decision, memory, busy=claimed)
     replica_actions(world, decision, leaving=frozenset(claimed.values()))
     return decision

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from ringline_operator.actions import ClaimPod, DeleteSession
+from ringline_operator.actions import ClaimPod, DeleteSession, PatchSession
 from ringline_operator.decide.world import Decision, World, birth_name
+from ringline_operator.status import running_status
 from ringline_operator.views import PodView, SessionView
 
 LARGEST_PARAMETERS_BYTES: Final = 16 << 10
 
 
-def claim_actions(world: World, decision: Decision) -> dict[str, str]:
+def claim_actions(world: World, now: float, decision: Decision) -> dict[str, str]:
     """Give each claim without a pod a ready one; return claim → emptied replica session.
 
     Claims are served in the order in which they were made. One that finds no ready pod gets a pod of its own (see
@@ -32,8 +34,11 @@ def claim_actions(world: World, decision: Decision) -> dict[str, str]:
     )
     taken: dict[str, str] = {}
     for claim, pod in zip(claims, free, strict=False):
+        # A user waits: what the claim's status will be is known before, and follows at once if the pod could be had.
+        given = replace(pod, claimed=True, session=claim.name, owner_uid=claim.uid)
         decision.add(
-            ClaimPod(pod.name, pod.uid, pod.resource_version, birth_name(pod), claim.name, claim.uid, claim.parameters)
+            ClaimPod(pod.name, pod.uid, pod.resource_version, birth_name(pod), claim.name, claim.uid, claim.parameters),
+            PatchSession(claim.name, claim.uid, running_status(claim, given, now)),
         )
         taken[claim.name] = birth_name(pod)
     return taken
