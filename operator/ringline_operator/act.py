@@ -35,7 +35,7 @@ from ringline_operator.specs.pod import ANNOTATION_PARAMETERS, KEEP, PodIdentity
 from ringline_operator.specs.session import replica_session
 from ringline_operator.tell import Teller
 from ringline_operator.template import Template
-from ringline_operator.views import LABEL_CLAIMED, LABEL_SESSION, SessionView
+from ringline_operator.views import LABEL_CLAIMED, LABEL_PIPELINE, LABEL_SESSION, SessionView
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,10 @@ DENIED_PAUSE_SECONDS: Final = 10.0
 
 class NotLeader(Exception):
     """The lease was lost: this process may not act any more."""
+
+
+class Overtaken(Exception):
+    """What was decided no longer fits to what is there, which is known by now: what follows from it must not be done."""
 
 
 class Actor:
@@ -108,8 +112,8 @@ class Actor:
                 raise
             made = await self._kube.get("MediaSession", key[0], action.name)
             if made["spec"]["pipelineRef"]["name"] != key[1]:
-                message = f"{action.name} is a session of another pipeline"
-                raise ApiError(409, "NameTaken", message) from None
+                self._cache.note_foreign(key, action.name)
+                return
         self._cache.note_session(None, made)
 
     async def _create_pod(self, key: Key, action: CreatePod) -> None:
@@ -146,17 +150,17 @@ class Actor:
             self._policies.pop(key, None)
 
     async def _refused(self, key: Key, action: CreatePod, error: ApiError) -> None:
-        if error.status == 409:
-            await self._look_again("Pod", key[0], f"{action.session}-{action.attempt}")
-        elif error.passing:
+        if error.passing or (error.status == 409 and not error.exists):
             raise error
-        else:
-            denial = Denial(error.reason, error.message, time.time() + DENIED_PAUSE_SECONDS)
-            self._cache.note_denial(key, action.session_uid, denial)
-            notice = EmitEvent(
-                "MediaSession", action.session, action.session_uid, "Warning", "PodRefused", error.message
-            )
-            self._teller.tell(key[0], notice)
+        if error.exists:
+            name = f"{action.session}-{action.attempt}"
+            if await self._look_again("Pod", key[0], name, pipeline=key[1]):
+                return
+            error = ApiError(409, "NameTaken", f"pod {name} is not of this pipeline: delete it, or use another name")
+        denial = Denial(error.reason, error.message, time.time() + DENIED_PAUSE_SECONDS)
+        self._cache.note_denial(key, action.session_uid, denial)
+        notice = EmitEvent("MediaSession", action.session, action.session_uid, "Warning", "PodRefused", error.message)
+        self._teller.tell(key[0], notice)
 
     async def _network_policy(self, key: Key, group: Group) -> None:
         if not self._settings.network_policies or group.pipeline is None or group.template is None:
@@ -185,7 +189,7 @@ class Actor:
         except ApiError as error:
             await self._repair("Pod", key[0], action.pod, error)
             log.info("a pod went to another claim", extra={"pod": action.pod, "session": action.session})
-            return
+            raise Overtaken from None
         self._cache.note_pod(None, taken)
         self._tell(key, action, "Claimed", f"took the ready pod {action.pod} of {action.from_session}")
 
@@ -211,13 +215,19 @@ class Actor:
         else:
             raise error
 
-    async def _look_again(self, kind: str, namespace: str, name: str) -> None:
+    async def _look_again(self, kind: str, namespace: str, name: str, *, pipeline: str = "") -> bool:
+        """Take in an object as it is now; return False for one that does not belong to `pipeline`, which is left out."""
         try:
-            self._cache.note(kind, None, await self._kube.get(kind, namespace, name))
+            found = await self._kube.get(kind, namespace, name)
         except ApiError as error:
             if error.status != 404:
                 raise
             self._cache.forget(kind, namespace, name)
+            return True
+        if pipeline and (found["metadata"].get("labels") or {}).get(LABEL_PIPELINE) != pipeline:
+            return False
+        self._cache.note(kind, None, found)
+        return True
 
     async def _patch_session(self, key: Key, action: PatchSession) -> None:
         known = self._group(key).sessions.get(action.name)

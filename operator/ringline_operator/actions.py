@@ -109,6 +109,12 @@ Action = (
 )
 
 
+def identity(action: Action) -> tuple[str, str, str]:
+    """Return what makes an action the same as one that was refused before: its kind, what it is about, and which one."""
+    uid = getattr(action, "session_uid", "") or getattr(action, "uid", "")
+    return type(action).__name__, subject(action), uid
+
+
 def subject(action: Action) -> str:
     """Return what an action is about: those about one thing are carried out in their order, others side by side."""
     match action:

@@ -7,6 +7,7 @@ from kopf's login handlers, so that the watches and the requests always agree.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -52,7 +53,17 @@ class ApiError(Exception):
     @property
     def passing(self) -> bool:
         """Say whether the same request may succeed a little later."""
-        return self.status in {0, 429} or self.status >= 500
+        return (self.status in {0, 429} or self.status >= 500) and not self.of_webhook
+
+    @property
+    def exists(self) -> bool:
+        """Say whether an object could not be made because one of its name is there; other conflicts pass."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def of_webhook(self) -> bool:
+        """Say whether an admission webhook could not be asked: a 500, but of this kind of object only."""
+        return self.status == 500 and "failed calling webhook" in self.message
 
 
 def path(kind: str, namespace: str, name: str = "", sub: str = "") -> str:
@@ -69,33 +80,54 @@ class Gate:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._next = 0.0
-        self.failing = False
+        self._held = 0.0
+        """Until when a Retry-After holds; what was sent before it and succeeds does not end it."""
+        self._well = asyncio.Event()
+        self._well.set()
+
+    @property
+    def failing(self) -> bool:
+        """Say whether the last request failed so that the next may fail as well."""
+        return not self._well.is_set()
 
     async def enter(self) -> None:
-        """Wait for one's turn; none while all is well."""
+        """Wait for one's turn; none while all is well, and no longer than it is not."""
         if self.failing:
             self._next = max(self._next, self._now())
             turn, self._next = self._next, self._next + FAILING_PAUSE_S
-            await asyncio.sleep(turn - self._now())
+            await self._pause(turn - self._now())
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._well.wait()
 
     def note(self, error: ApiError | None) -> None:
         """Take in how a request ended."""
-        self.failing = error is not None and error.passing
-        if error is not None and self.failing:
+        if error is not None and error.passing:
+            self._well.clear()
             pause = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER_S)
+            self._held = max(self._held, self._now() + pause)
             self._next = max(self._next, self._now() + max(FAILING_PAUSE_S, pause))
+        elif self._now() >= self._held:
+            # Whoever waits for a turn goes on now: one broken connection must not cost ten others seconds.
+            self._next = 0.0
+            self._well.set()
 
 
 class Kube:
     """A connection to the API server; `async with` it. `renew` returns fresh credentials after a 401.
 
+    `connections`: requests that may be under way at once; the others wait for one of them to end.
     A request is sent once: whoever sent it looks at the world anew before the next try.
     """
 
     def __init__(
-        self, info: kopf.ConnectionInfo, renew: Callable[[], kopf.ConnectionInfo | None] | None = None
-    ) -> None:
+        self, info: kopf.ConnectionInfo, renew: Callable[[], kopf.ConnectionInfo | None] | None = None,
+        connections: int = 32,
+    ) -> None:  # fmt: skip
         self._info = info
+        self._connections = connections
         self._renew = renew
         self._session: aiohttp.ClientSession | None = None
         self.gate = Gate()
@@ -103,7 +135,7 @@ class Kube:
         """Requests sent, by method."""
 
     async def __aenter__(self) -> Kube:
-        self._session = _session(self._info)
+        self._session = _session(self._info, self._connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,7 +146,7 @@ class Kube:
         """Go on with other credentials: a token or a certificate was renewed."""
         if info == self._info:
             return
-        former, self._info, self._session = self._session, info, _session(info)
+        former, self._info, self._session = self._session, info, _session(info, self._connections)
         if former is not None:
             await former.close()
 
@@ -216,9 +248,9 @@ class Kube:
             raise ApiError(0, type(error).__name__, str(error) or "no answer") from error
 
 
-def _session(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
+def _session(info: kopf.ConnectionInfo, connections: int) -> aiohttp.ClientSession:
     tls = info.as_ssl_context() if info.server.startswith("https") else False
-    connector = aiohttp.TCPConnector(ssl=tls, limit=32)
+    connector = aiohttp.TCPConnector(ssl=tls, limit=connections)
     return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, proxy=info.proxy_url, trust_env=info.trust_env)
 
 

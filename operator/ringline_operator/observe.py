@@ -33,6 +33,8 @@ class Group:
     """What gateways said last, by pod uid."""
     owned: dict[str, tuple[PodView, ...]] = field(default_factory=dict)
     """The pods of each session, newest attempt first, by the session's uid."""
+    foreign: set[str] = field(default_factory=set)
+    """Names that this pipeline would have given to sessions, and others have: until the next whole list."""
     touched: set[str] = field(default_factory=set)
     """Uids of the sessions of which there is news since the last look."""
 
@@ -116,7 +118,7 @@ class Cache:
         touched, group.touched = frozenset(group.touched), set()
         return World(
             group.pipeline, tuple(group.sessions.values()), tuple(group.pods.values()), group.denials, group.reports,
-            under_way=under_way, touched=touched, owned=group.owned,
+            under_way=under_way, touched=touched, owned=group.owned, foreign=frozenset(group.foreign),
         )  # fmt: skip
 
     def note(self, kind: str, event: str | None, body: Mapping[str, Any]) -> None:
@@ -162,6 +164,12 @@ class Cache:
             group.touched.add(session_uid)
             self._queue.add(key)
 
+    def note_foreign(self, key: Key, name: str) -> None:
+        """Take in that a session of this name is another pipeline's."""
+        if key in self.groups:
+            self.groups[key].foreign.add(name)
+            self._queue.add(key)
+
     def note_report(self, key: Key, pod: PodView, report: Mapping[str, Any]) -> None:
         """Take in what the gateway of a pod says."""
         group = self.groups.get(key)
@@ -199,6 +207,9 @@ class Cache:
         ]
         for where in gone:
             self.forget(*where)
+        if kind == "MediaSession":
+            for group in self.groups.values():
+                group.foreign.clear()
         self._seen.age()
 
     def _is_news(self, kind: str, event: str | None, key: Key, body: Mapping[str, Any]) -> bool:

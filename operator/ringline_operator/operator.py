@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import kopf
 
@@ -17,6 +18,9 @@ from ringline_operator.reconcile import Reconciler
 from ringline_operator.relist import relist
 from ringline_operator.settings import OperatorSettings
 from ringline_operator.tell import Teller
+
+CALM: Final = 8
+"""Connections for lists and Events, beside one for each hand."""
 
 
 class Operator:
@@ -40,7 +44,7 @@ class Operator:
                 await kube.use(info)
             return
         # The lease has a connection of its own: what holds up the others must not cost the lead.
-        kube, steady = self._connections = (self._kube(info), self._kube(info))
+        kube, steady = self._connections = (self._kube(info, CALM + 2 * self.settings.workers), self._kube(info, 2))
         for connection in self._connections:
             await connection.__aenter__()
         lease = self._lease = Lease(steady, self.settings)
@@ -63,8 +67,8 @@ class Operator:
         teller.start()
         reconciler.start()
 
-    def _kube(self, info: kopf.ConnectionInfo) -> Kube:
-        return Kube(info, renew=lambda: credentials(kopf.OperatorSettings()))
+    def _kube(self, info: kopf.ConnectionInfo, connections: int) -> Kube:
+        return Kube(info, renew=lambda: credentials(kopf.OperatorSettings()), connections=connections)
 
     async def stop(self) -> None:
         """End in the reverse order: no action after the lease is given back."""

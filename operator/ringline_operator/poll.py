@@ -54,8 +54,8 @@ class Poller:
             task = asyncio.create_task(self._ask(key, pod), name=f"ringline-poll-{pod.name}")
             self._asking[pod.uid] = task
             task.add_done_callback(partial(self._forget, pod.uid))
-        if not wanted and not self._asking:
-            self._asked.clear()
+        if len(self._asked) > 2 * len(self._asking) + 64:
+            self._asked = {uid: moment for uid, moment in self._asked.items() if now - moment < self._period_s}
         return bool(wanted)
 
     def _forget(self, uid: str, _: asyncio.Task[None]) -> None:

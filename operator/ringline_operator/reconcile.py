@@ -11,8 +11,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from ringline_operator.act import Actor, NotLeader
-from ringline_operator.actions import PatchPipeline
+from ringline_operator.act import Actor, NotLeader, Overtaken
+from ringline_operator.actions import Action, PatchPipeline, identity, subject
 from ringline_operator.decide import Decision, Memory, decide
 from ringline_operator.hands import Chain, Hands
 from ringline_operator.kube import ApiError
@@ -32,8 +32,12 @@ SUMMARY_PAUSE_SECONDS = 0.5
 REST, SHORT_REST_SECONDS, LEAST_REST = 6.0, 0.02, 2.0
 """After a look at a great pipeline, which takes milliseconds, six times as long belongs to others, but not more than 20 ms
 for which a claim would wait, and never less than twice as long."""
-API = "*"
-"""Stands for the API server where failures are counted: no session has this name."""
+Refused = tuple[str, str, str]
+"""An action that was refused: see `identity`."""
+API: Refused = ("*", "", "")
+"""Stands for the API server where failures are counted."""
+LOOK: Refused = ("look", "", "")
+"""Stands for a look that failed by itself."""
 
 
 class Reconciler:
@@ -54,7 +58,8 @@ class Reconciler:
         self._relist = relist
         self._listed = asyncio.Event()
         self._memories: dict[Key, Memory] = {}
-        self._failures: dict[tuple[Key, str], tuple[int, float]] = {}
+        self._failures: dict[Key, dict[Refused, tuple[int, float]]] = {}
+        """How often an action was refused in a row, and until when it is not tried again (monotonic seconds)."""
         self._summary_due: dict[Key, float] = {}
         self._unjudged: set[Key] = set()
         """Pipelines with sessions that the last look left alone, because they were under way."""
@@ -99,7 +104,18 @@ class Reconciler:
         for key in self._memories.keys() - self._cache.groups.keys():
             del self._memories[key]
             self._summary_due.pop(key, None)
-        self._failures = {where: past for where, past in self._failures.items() if where[0] in self._cache.groups}
+        for key, failures in list(self._failures.items()):
+            self._drop_old(key, failures)
+            if key not in self._cache.groups:
+                self._failures.pop(key, None)
+
+    def _drop_old(self, key: Key, failures: dict[Refused, tuple[int, float]]) -> None:
+        """Forget what was not refused again for long: its session may be gone."""
+        limit = time.monotonic() - 2 * LONGEST_PAUSE_SECONDS
+        for what in [what for what, (_, until) in failures.items() if until < limit]:
+            del failures[what]
+        if not failures:
+            self._failures.pop(key, None)
 
     async def _work(self) -> None:
         while True:
@@ -112,7 +128,7 @@ class Reconciler:
             except Exception:
                 log.exception("a pipeline could not be reconciled", extra={"namespace": key[0], "pipeline": key[1]})
                 self._memories.pop(key, None)
-                self._later(key, "", None)
+                self._later(key, LOOK, None)
             finally:
                 took = time.monotonic() - begun
                 self._metrics.reconciled(took)
@@ -123,11 +139,12 @@ class Reconciler:
         match error:
             case None:
                 self._metrics.acted(time.monotonic() - chain.given, urgent=chain.urgent)
-                self._failures.pop((chain.key, chain.subject), None)
-                self._failures.pop((chain.key, API), None)
+                self._succeeded(chain)
                 if chain.key in self._unjudged or self.hands.has_room(chain.key):
                     self._unjudged.discard(chain.key)
                     self._queue.add(chain.key)
+            case Overtaken():
+                self._queue.add(chain.key)
             case NotLeader():
                 self.hands.drop(chain.key)
                 self._queue.add_after(chain.key, self._settings.renew_seconds)
@@ -135,14 +152,22 @@ class Reconciler:
                 self.hands.drop(chain.key)
                 self._later(chain.key, API, error)
             case ApiError():
-                self._later(chain.key, chain.subject, error)
+                self._later(chain.key, _which(chain), error)
             case _:
                 log.error("an action failed", exc_info=error, extra={"pipeline": chain.key[1], "about": chain.subject})
-                self._later(chain.key, chain.subject, None)
+                self._later(chain.key, _which(chain), None)
 
-    def _later(self, key: Key, what: str, error: ApiError | None) -> None:
+    def _succeeded(self, chain: Chain) -> None:
+        failures = self._failures.get(chain.key)
+        if failures:
+            for what in (API, *map(identity, chain.actions)):
+                failures.pop(what, None)
+            self._drop_old(chain.key, failures)
+
+    def _later(self, key: Key, what: Refused, error: ApiError | None) -> None:
         """Look again after a pause that doubles from failure to failure; those that come together count once."""
-        count, until = self._failures.get((key, what), (0, 0.0))
+        failures = self._failures.setdefault(key, {})
+        count, until = failures.get(what, (0, 0.0))
         now = time.monotonic()
         if now < until:
             return
@@ -150,7 +175,7 @@ class Reconciler:
         if error is not None:
             pause = max(pause, error.retry_after or 0.0)
             log.warning("the API server refused", extra={"pipeline": key[1], "error": str(error), "pause_s": pause})
-        self._failures[key, what] = count + 1, now + pause
+        failures[what] = count + 1, now + pause
         self._queue.add_after(key, pause)
 
     def look(self, key: Key) -> Decision:
@@ -161,13 +186,30 @@ class Reconciler:
         world = self._cache.world(key, self.hands.under_way(key))
         decision = decide(world, now, self._memories.setdefault(key, Memory()))
         claims = frozenset(session.name for session in world.sessions if session.is_claim)
-        self.hands.give(key, decision.actions, claims)
         self._summarize(key, now, decision)
+        self.hands.give(key, self._allowed(key, decision), claims)
         if self._poller.watch(key, self._cache.groups.get(key, Group())):
             decision.again_in(self._settings.poll_seconds)
         if decision.requeue_after is not None:
             self._queue.add_after(key, decision.requeue_after)
         return decision
+
+    def _allowed(self, key: Key, decision: Decision) -> list[Action]:
+        """Leave out what was refused a moment ago, and what follows upon it: a busy pipeline has many looks a second."""
+        failures = self._failures.get(key)
+        if not failures:
+            return decision.actions
+        now = time.monotonic()
+        held: set[str] = set()
+        allowed = []
+        for action in decision.actions:
+            until = failures.get(identity(action), (0, 0.0))[1]
+            if until > now:
+                held.add(subject(action))
+                decision.again_in(until - now)
+            if subject(action) not in held:
+                allowed.append(action)
+        return allowed
 
     def _summarize(self, key: Key, now: float, decision: Decision) -> None:
         group = self._cache.groups.get(key)
@@ -180,7 +222,11 @@ class Reconciler:
         self._summary_due[key] = time.monotonic() + self._summary_pause
         status = pipeline_status(group.pipeline, tuple(group.sessions.values()), now, group.template.shm)
         if status != group.pipeline.manifest.get("status"):
-            self.hands.give(key, [PatchPipeline(status)])
+            decision.add(PatchPipeline(status))
+
+
+def _which(chain: Chain) -> Refused:
+    return identity(chain.at) if chain.at is not None else (chain.subject, "", "")
 
 
 def rest_after(took: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -120,7 +121,7 @@ async def test_a_long_list_is_read_in_pages(api: Served) -> None:
     page = {"apiVersion": "v1", "items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7"}}
     more = {**page, "metadata": {"resourceVersion": "7", "continue": "next"}}
     found.answers += [lambda _: web.json_response(more), lambda _: web.json_response(page)]
-    async with Kube(info) as kube:
+    async with Kube(info, connections=1) as kube:
         pages = [item async for item in kube.pages("Pod", "", "ringline.dev/session")]
     assert [version for _, version in pages] == [7, 7]
     assert pages[0][0] == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}]
@@ -163,14 +164,40 @@ class Clock:
         return self.now
 
 
-async def test_while_the_server_fails_requests_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, waited = Clock(), []
+def watched_gate(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> tuple[Gate, list[float]]:
+    """A gate that waits for nobody, and the seconds for which it would have."""
+    gate, waited = Gate(clock), []
 
-    async def sleep(seconds: float) -> None:
+    async def pause(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr("ringline_operator.kube.asyncio.sleep", sleep)
-    gate = Gate(clock)
+    monkeypatch.setattr(gate, "_pause", pause)
+    return gate, waited
+
+
+async def test_who_waits_for_a_turn_goes_on_as_soon_as_the_server_answers() -> None:
+    gate = Gate(Clock())
+    gate.note(ApiError(0, "ServerDisconnectedError", "one of many connections broke"))
+    waiting = [asyncio.create_task(gate.enter()) for _ in range(4000)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    gate.note(None)
+    async with asyncio.timeout(60):  # the last one's turn would come after a quarter of an hour
+        await asyncio.gather(*waiting)
+
+
+async def test_a_refusal_says_the_server_is_well_and_so_does_a_webhook_that_can_not_be_asked() -> None:
+    gate = Gate(Clock())
+    gate.note(ApiError(500, "InternalError", "Internal error occurred: etcd is slow"))
+    assert gate.failing
+    gate.note(ApiError(500, "InternalError", 'Internal error occurred: failed calling webhook "a": refused'))
+    assert not gate.failing
+    assert ApiError(409, "AlreadyExists", "").exists
+    assert not ApiError(409, "Conflict", "").exists
+
+
+async def test_while_the_server_fails_requests_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, waited = watched_gate(monkeypatch, Clock())
     await gate.enter()
     assert not waited
     gate.note(ApiError(503, "ServiceUnavailable", "down"))
@@ -184,15 +211,12 @@ async def test_while_the_server_fails_requests_go_one_after_the_other(monkeypatc
 
 
 async def test_a_retry_after_holds_everything_back_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, waited = Clock(), []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("ringline_operator.kube.asyncio.sleep", sleep)
-    gate = Gate(clock)
+    clock = Clock()
+    gate, waited = watched_gate(monkeypatch, clock)
     gate.note(ApiError(429, "TooManyRequests", "slow down", 5))
     await gate.enter()
+    gate.note(None)
+    assert gate.failing, "what was sent before and succeeds does not end the pause"
     gate.note(ApiError(429, "TooManyRequests", "slow down", 86400))
     await gate.enter()
     assert waited == pytest.approx([5, 30])

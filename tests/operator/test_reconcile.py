@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,9 +12,10 @@ import pytest
 from ringline_operator import reconcile
 from ringline_operator.actions import ClaimPod
 from ringline_operator.decide import World, decide
+from ringline_operator.decide.world import suffix
 from ringline_operator.kube import ApiError
 from ringline_operator.lease import Lease
-from ringline_operator.observe import Cache, WorkQueue
+from ringline_operator.observe import Cache, Group, WorkQueue
 from tests.operator.fake_api import FakeApi
 from tests.operator.pictures import START
 from tests.operator.test_claims_and_pods import running
@@ -114,7 +116,7 @@ async def test_the_first_pod_of_a_pipeline_waits_for_its_network_policy_and_so_d
     assert [kind for kind, _, _ in api.history].count("NetworkPolicy") == 1, "once is enough for all"
 
 
-async def test_where_the_policy_is_refused_there_is_no_pod() -> None:
+async def test_where_the_policy_is_refused_there_is_no_pod(clock: list[float]) -> None:
     api = Slow()
     api.put_object("MediaPipeline", "default", pipeline(replicas=2))
     api.refuse["NetworkPolicy"] = ApiError(403, "Forbidden", "no")
@@ -124,6 +126,7 @@ async def test_where_the_policy_is_refused_there_is_no_pod() -> None:
         await process.look()
     assert not api.of("Pod")
     api.refuse = {}
+    clock[0] += 60
     await process.settle()
     assert len(api.of("Pod")) == 2
 
@@ -141,14 +144,135 @@ async def test_a_session_that_cannot_be_written_does_not_hold_up_the_others() ->
         make_ready(api)
     phases = {item["metadata"]["name"]: item.get("status", {}).get("phase") for item in api.of("MediaSession")}
     assert phases == {"bad": None, "good": "Running"}
-    assert api.tries > 0
+    assert api.tries == 1, "its pause is its own: the looks for others do not try again"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Now, for the pauses of the loop: tests move it."""
+    now = [1000.0]
+    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    return now
+
+
+async def test_what_was_refused_is_tried_again_after_its_pause_and_then_forgotten(clock: list[float]) -> None:
+    api = Picky()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=0))
+    api.put_object("MediaSession", "default", claim("bad"))
+    api.refused = "bad"
+    process = Process(api)
+    for tries in (1, 2, 3):
+        for _ in range(3):
+            process.relist()
+            await process.look()
+        assert api.tries == tries
+        clock[0] += 31
+    assert list(process.loop._failures) == [KEY]
+    api.refused = ""
+    process.relist()
+    await process.look()
+    assert not process.loop._failures
+
+
+async def test_what_is_never_refused_again_is_forgotten_with_its_session(clock: list[float]) -> None:
+    process = Process(FakeApi())
+    gone = ("PatchSession", "call", "uid")
+    process.cache.groups[KEY] = Group()
+    process.loop._later(KEY, gone, ApiError(422, "Invalid", "no"))
+    process.loop._forget_what_is_gone()
+    assert gone in process.loop._failures[KEY]
+    clock[0] += 120
+    process.loop._forget_what_is_gone()
+    assert not process.loop._failures
+    process.queue.close()
+
+
+async def test_a_claim_whose_pod_was_taken_by_another_is_not_called_ready() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=1))
+    process = Process(api)
+    await process.settle()
+    api.put_object("MediaSession", "default", claim("call"))
+    process.relist()
+    (pod,) = api.of("Pod")
+    api._store("Pod", "default", pod)  # somebody wrote it since
+    await process.look()
+    (call,) = (item for item in api.of("MediaSession") if item["metadata"]["name"] == "call")
+    assert "status" not in call
+    assert len(process.queue) == 1, "it is looked at again"
+    await process.settle()
+    (call,) = (item for item in api.of("MediaSession") if item["metadata"]["name"] == "call")
+    assert call["status"]["phase"] == "Running"
+
+
+async def test_a_webhook_that_can_not_be_asked_is_the_matter_of_its_pods_only() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=1))
+    message = 'Internal error occurred: failed calling webhook "guard.example.com": connection refused'
+    api.refuse["Pod"] = ApiError(500, "InternalError", message)
+    process = Process(api)
+    process.relist()
+    for _ in range(3):
+        await process.look()
+    (session,) = api.of("MediaSession")
+    ready = next(item for item in session["status"]["conditions"] if item["type"] == "Ready")
+    assert (ready["reason"], ready["message"]) == ("InternalError", message)
+    assert not process.loop._failures, "the API server is well"
+
+
+async def test_names_that_another_pipeline_has_are_passed_over() -> None:
+    api = FakeApi()
+    made = api.put_object("MediaPipeline", "default", pipeline(replicas=2))
+    other = claim(f"voice-{suffix(made['metadata']['uid'], 0)}")
+    other["spec"]["pipelineRef"]["name"] = "video"
+    api.put_object("MediaSession", "default", other)
+    process = Process(api)
+    process.relist()
+    for _ in range(4):
+        await process.look()
+    assert len(unclaimed(api)) == 2
+    assert process.cache.groups[KEY].foreign == {other["metadata"]["name"]}
+    process.relist()
+    assert not process.cache.groups[KEY].foreign, "a whole list says anew who has which name"
+
+
+async def test_a_strange_pod_of_the_same_name_is_named_and_left_alone() -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=0))
+    api.put_object("MediaSession", "default", claim("call"))
+    strange = api.put_object("Pod", "default", {"metadata": {"name": "call-0"}, "spec": {}})
+    process = Process(api)
+    for kind in ("MediaPipeline", "MediaSession"):
+        for body in api.of(kind):
+            process.cache.note(kind, None, body)
+    for _ in range(5):
+        await process.look()
+    (session,) = api.of("MediaSession")
+    ready = next(item for item in session["status"]["conditions"] if item["type"] == "Ready")
+    assert (ready["reason"], "pod call-0" in ready["message"]) == ("NameTaken", True)
+    assert api.of("Pod") == [strange]
+    assert list(process.cache.groups) == [KEY], "it is none of ours"
+    assert api.calls < 12, "it is asked for in a while, not in a loop"
+
+
+async def test_a_conflict_over_a_quota_passes(clock: list[float]) -> None:
+    api = FakeApi()
+    api.put_object("MediaPipeline", "default", pipeline(replicas=1))
+    api.refuse["Pod"] = ApiError(409, "Conflict", "Operation cannot be fulfilled on resourcequotas")
+    process = Process(api)
+    process.relist()
+    await process.look()
+    await process.look()
+    assert not process.cache.groups[KEY].denials
+    api.refuse = {}
+    clock[0] += 1
+    await process.settle()
+    assert len(api.of("Pod")) == 1
 
 
 async def test_failures_that_come_together_count_as_one_and_the_pause_doubles(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     process = Process(FakeApi())
     pauses: list[float] = []
     monkeypatch.setattr(process.queue, "add_after", lambda _, pause: pauses.append(pause))

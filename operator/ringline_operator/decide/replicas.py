@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count, islice
+from typing import Final
 
 from ringline_operator.actions import CreateSession, DeleteSession
 from ringline_operator.decide.world import Decision, World, birth, birth_name, suffix
 from ringline_operator.views import PipelineView, SessionView
+
+AT_ONCE: Final = 256
+"""Sessions that one look asks for: more than find a hand before the next, few enough that a look stays short."""
 
 
 def replica_actions(world: World, decision: Decision, *, leaving: frozenset[str]) -> None:
@@ -33,7 +37,7 @@ def replica_actions(world: World, decision: Decision, *, leaving: frozenset[str]
         decision.add(DeleteSession(session.name, session.uid, "Outdated" if session.name in outdated else why))
     missing = wanted - len(kept)
     if missing > 0:
-        decision.add(*(CreateSession(name) for name in islice(_free_names(world, pipeline), missing)))
+        decision.add(*(CreateSession(name) for name in islice(_free_names(world, pipeline), min(missing, AT_ONCE))))
 
 
 def _outdated(pipeline: PipelineView, replicas: list[SessionView]) -> list[SessionView]:
@@ -54,7 +58,7 @@ def _worth(world: World, pipeline: PipelineView, session: SessionView) -> tuple[
 
 
 def _free_names(world: World, pipeline: PipelineView) -> Iterator[str]:
-    """Names that neither a session nor a pod's name (which begins with its first session's) has taken."""
-    taken = {session.name for session in world.sessions} | {birth_name(pod) for pod in world.pods}
+    """Names that nobody has taken: no session, no pod (whose name begins with its first session's), no other pipeline."""
+    taken = {session.name for session in world.sessions} | {birth_name(pod) for pod in world.pods} | world.foreign
     names = (f"{pipeline.name}-{suffix(pipeline.uid, index)}" for index in count())
     return (name for name in names if name not in taken)

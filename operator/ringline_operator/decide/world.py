@@ -38,6 +38,8 @@ class World:
     """Sessions by name that are being acted on at this moment, each with the pod that is promised to it, or ''."""
     touched: frozenset[str] | None = None
     """Uids of the sessions of which there is news since the look before; None = not known, compare."""
+    foreign: frozenset[str] = frozenset()
+    """Names of this pipeline's kind that sessions of others have."""
     owned: Mapping[str, tuple[PodView, ...]] | None = None
     """`pod_by_owner`, where somebody keeps it."""
 
