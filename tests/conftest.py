@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Keep pytest's own bytecode of the tests for the next run, and count none of what was imported as garbage, ever."""
+    """Keep pytest's own bytecode of the tests for the next run, and look for garbage in nothing of what was imported."""
     unwritten, sys.dont_write_bytecode = sys.dont_write_bytecode, False
     gc.disable()
     try:
@@ -57,6 +57,7 @@ def pytest_collection() -> Iterator[None]:
         sys.dont_write_bytecode = unwritten
         gc.enable()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # tests that parse the whole repository spent most of their time on it
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -46,9 +46,15 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return all that a Python file's syntax tree has, from the outside to the inside."""
+    return tuple(ast.walk(parsed(path)))
+
+
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the name and the length in lines of every function in a Python file, without its decorators."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{name_of(path)}:{node.lineno} {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
 
@@ -63,7 +69,7 @@ def source_lines(path: Path) -> int:
     if path.suffix != ".py":
         bare = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         return sum(1 for line in bare.splitlines() if line.strip())
-    prose = {number for node in ast.walk(parsed(path)) for number in _docstring(node)}
+    prose = {number for node in nodes(path) for number in _docstring(node)}
     code = (line.strip() for number, line in enumerate(lines(path), 1) if number not in prose)
     return sum(1 for line in code if line and not line.startswith("#"))
 
