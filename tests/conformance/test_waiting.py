@@ -13,15 +13,44 @@ from types import FrameType
 import pytest
 
 from ringline.errors import ArenaError
+from ringline.names import HOST
 from ringline.shm import Arena
+from tests.conformance import raw
 from tests.conformance.conftest import MakeScene
 from tests.conformance.scene import Scene, channel, drain, get, put
 
+FLAGS = 7
+"""Of a bell: somebody of its node has said that he is about to sleep."""
 
-def later(action: Callable[[], object], delay_s: float = 0.05) -> threading.Thread:
-    thread = threading.Timer(delay_s, action)
+
+def asleep(scene: Scene, node: str) -> bool:
+    words = raw.Raw(scene.directory, scene.layout)
+    try:
+        return bool(words.peek(words.node(node, raw.BELL)) & FLAGS)
+    finally:
+        words.close()
+
+
+def when_asleep(scene: Scene, node: str, action: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as a thread of the node sleeps, which on a busy machine takes as long as it takes."""
+
+    def act() -> None:
+        while not asleep(scene, node):
+            time.sleep(0.001)
+        action()
+
+    thread = threading.Thread(target=act)
     thread.start()
     return thread
+
+
+def test_nobody_sleeps_who_has_not_said_so(make_scene: MakeScene) -> None:
+    scene = make_scene(channel("a"))
+    assert not asleep(scene, HOST)
+    scene.host.arm()
+    assert (asleep(scene, HOST), asleep(scene, "node")) == (True, False)
+    scene.host.disarm()
+    assert not asleep(scene, HOST)
 
 
 def readable(arena: Arena, timeout_s: float = 0) -> bool:
@@ -32,7 +61,7 @@ def test_a_wait_ends_when_a_message_arrives(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
     writer = scene.writer("a")
     scene.reader("a")
-    thread = later(lambda: put(writer, "x"))
+    thread = when_asleep(scene, "node", lambda: put(writer, "x"))
     assert scene.arena("node").wait(20) is True
     thread.join()
     assert drain(scene.reader("a")) == ["x"]
@@ -59,7 +88,7 @@ def test_a_timeout_that_is_no_time_is_refused(make_scene: MakeScene, timeout: ob
 
 def test_wake_ends_the_wait_of_another_thread(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
-    thread = later(scene.host.wake)
+    thread = when_asleep(scene, HOST, scene.host.wake)
     assert scene.host.wait(20) is True
     thread.join()
     assert scene.host.wait(0) is False
@@ -74,7 +103,7 @@ def test_a_wake_before_the_wait_is_not_lost(make_scene: MakeScene) -> None:
 def test_close_ends_the_wait_of_another_thread(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
     arena = scene.arena("node")
-    thread = later(lambda: scene.leave("node"))
+    thread = when_asleep(scene, "node", lambda: scene.leave("node"))
     with pytest.raises(ArenaError, match="closed"):
         arena.wait(20)
     thread.join()
@@ -87,7 +116,7 @@ def test_a_signal_handler_runs_during_a_wait_and_may_end_it(make_scene: MakeScen
         raise InterruptedError("signal came")
 
     before = signal.signal(signal.SIGUSR1, handler)
-    thread = later(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    thread = when_asleep(scene, HOST, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     try:
         with pytest.raises(InterruptedError, match="signal came"):
             scene.host.wait(20)
@@ -108,7 +137,7 @@ def test_a_signal_just_before_a_wake_is_handled(make_scene: MakeScene) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, handler)
-    thread = later(wake_and_signal)
+    thread = when_asleep(scene, HOST, wake_and_signal)
     try:
         with pytest.raises(InterruptedError):
             put(scene.writer("a"), "y")
@@ -125,7 +154,7 @@ def test_a_signal_ends_a_send_that_waits_for_room(make_scene: MakeScene) -> None
         raise InterruptedError
 
     before = signal.signal(signal.SIGUSR1, handler)
-    thread = later(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    thread = when_asleep(scene, HOST, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     try:
         with pytest.raises(InterruptedError):
             put(scene.writer("a"), "y")
@@ -153,7 +182,7 @@ def test_two_threads_may_wait_at_once(make_scene: MakeScene) -> None:
     sender = threading.Thread(target=lambda: sent.append(put(writer, "waits")))
     sender.start()
     time.sleep(0.05)
-    thread = later(lambda: put(scene.writer("in"), "x"))
+    thread = when_asleep(scene, "node", lambda: put(scene.writer("in"), "x"))
     assert scene.arena("node").wait(20)
     thread.join()
     drain(scene.reader("out"))
@@ -268,7 +297,7 @@ def test_one_ring_covers_every_message_of_one_sleep(make_scene: MakeScene) -> No
 def test_wake_reaches_an_event_loop(make_scene: MakeScene) -> None:
     scene = make_scene(channel("a"))
     scene.host.arm()
-    thread = later(scene.host.wake)
+    thread = when_asleep(scene, HOST, scene.host.wake)
     assert readable(scene.host, 5)
     thread.join()
     scene.host.disarm()
