@@ -7,6 +7,7 @@ is used alike from plain code, from threads and from any event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from concurrent.futures import Future
@@ -16,12 +17,13 @@ from typing import Any, Protocol
 from ringline.agents.fleet import Fleet
 from ringline.agents.gauges import PoolFacts
 from ringline.agents.ledger import Ledger
+from ringline.agents.outbox import HEADROOM
 from ringline.agents.pool_engine import PoolSession, plan_of
 from ringline.agents.roster import Limits
 from ringline.agents.state import SharedState
 from ringline.agents.steps import Step
 from ringline.agents.values import pack
-from ringline.agents.worker import HEADROOM, LEDGER_FILE, STATE_FILE
+from ringline.agents.worker import LEDGER_FILE, STATE_FILE
 from ringline.errors import MessageTooLargeError
 
 log = logging.getLogger("ringline.agents")
@@ -101,8 +103,9 @@ class Remote:
         return self._fleet.facts()
 
     def close(self) -> None:
-        """End the workers and free everything."""
-        self._loop.call_soon_threadsafe(self._over.set)
+        """End the workers and free everything; also after the loop has ended by itself."""
+        with contextlib.suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
     def _serve(self) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-import queue
 import shutil
 import tempfile
 import threading
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringline.agents.gauges import PoolFacts, WorkerFacts
+from ringline.agents.hands import Hands
 from ringline.agents.roster import Worker
 from ringline.agents.stage import Outcome, Stage, failed
 from ringline.agents.state import SharedState
@@ -37,23 +36,16 @@ class Local:
         self._threads = threads
         self._state_bytes = state_bytes
         self._steps: dict[int, Step] = {}
-        self._lines: dict[str, list[tuple[tuple[int, int], Step]]] = {}
-        self._ready: list[tuple[tuple[int, int], str]] = []
-        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._hands: Hands[Step] | None = Hands(threads, self._run) if threads else None
         self._lock = threading.Lock()
-        self._workers: list[threading.Thread] = []
         self._agents: set[str] = set()
         self._counts = Worker(0, "w0")
 
     def start(self) -> None:
-        """Make the shared state, which here only its agents share, and the threads."""
+        """Make the shared state, which here only its agents share."""
         self._folder = Path(tempfile.mkdtemp(prefix="ringline-agents-"))
         self.state = SharedState.create(self._folder / STATE_FILE, size_bytes=self._state_bytes)
         self._stage = Stage(self.state, self, copied, keeps=False)
-        for number in range(self._threads):
-            thread = threading.Thread(target=self._work, name=f"agents-{number}", daemon=True)
-            self._workers.append(thread)
-            thread.start()
 
     def carry(self, observation: Any) -> Any:
         """Copy an observation. Raises `DataError` for one that could not be sent."""
@@ -78,22 +70,14 @@ class Local:
 
     def submit(self, step: Step) -> None:
         """Run a step, or queue it behind the agent's others."""
-        if not self._threads:
+        if self._hands is None:
             self._run(step)
-            return
-        with self._lock:
-            line = self._lines.get(step.agent_id)
-            if line is not None:
-                heapq.heappush(line, (step.rank, step))
-                return
-            self._lines[step.agent_id] = [(step.rank, step)]
-            heapq.heappush(self._ready, (step.rank, step.agent_id))
-        self._tokens.put(True)
+        else:
+            self._hands.put(step.agent_id, step.rank, step)
 
     def facts(self) -> PoolFacts:
         """Count."""
-        with self._lock:
-            waiting = sum(map(len, self._lines.values()))
+        waiting = self._hands.waiting if self._hands is not None else 0
         counts = self._counts
         worker = WorkerFacts(
             "w0", None, len(self._agents), dict(counts.outcomes), {}, 0, tuple(counts.histogram), counts.busy_s, waiting
@@ -102,39 +86,17 @@ class Local:
 
     def close(self) -> None:
         """End the threads after the steps in work, and fail those that wait."""
-        for _ in self._workers:
-            self._tokens.put(False)
-        with self._lock:
-            left, self._ready = [step for line in self._lines.values() for _, step in line], []
-        for step in left:
-            step.fail(PoolClosedError("the pool was closed"))
-        end = time.monotonic() + _PATIENCE_S
-        for thread in self._workers:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, end - time.monotonic()))
+        if self._hands is not None:
+            for step in self._hands.close():
+                step.fail(PoolClosedError("the pool was closed"))
+            self._hands.join(_PATIENCE_S)
         for step in list(self._steps.values()):
             log.warning("agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id)
             step.fail(PoolClosedError("the pool was closed"))
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _work(self) -> None:
-        while self._tokens.get():
-            with self._lock:
-                if not self._ready:
-                    return  # closed
-                _, agent_id = heapq.heappop(self._ready)
-                _, step = heapq.heappop(self._lines[agent_id])
-            self._run(step)
-            with self._lock:
-                line = self._lines[agent_id]
-                if not line:
-                    del self._lines[agent_id]
-                    continue
-                heapq.heappush(self._ready, (line[0][0], agent_id))
-            self._tokens.put(True)
-
-    def _run(self, step: Step) -> None:
+    def _run(self, step: Step, _: int = 0) -> None:
         if step.expired:
             step.fail(StepExpired(step.agent_id, "the step's deadline passed before it began"))
         if step.done() or not step.begin():

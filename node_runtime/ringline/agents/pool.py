@@ -216,7 +216,7 @@ class AgentPool:
         except (DataError, MessageTooLargeError) as error:
             raise type(error)(f"agent '{agent_id}': {error}") from None
         self._pending.add(step)
-        step.add_done_callback(self._pending.discard)
+        step.left = self._pending.discard
         try:
             backend.submit(step)
         except RuntimeError:  # its event loop was closed meanwhile

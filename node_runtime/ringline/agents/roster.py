@@ -14,6 +14,8 @@ from ringline.agents.wire import Order
 
 AHEAD_S: Final = 0.02
 """So much work is sent ahead to a worker: enough that it never waits, little enough that priorities count."""
+MOST_AHEAD_S: Final = 0.04
+"""So much where many steps wait: a quarter of what they wait for anyway, in fewer messages."""
 WINDOW: Final = 32
 """Steps of one agent that may be on their way; 1 for an agent with snapshots, so that none is run twice."""
 BUCKETS: Final = 32
@@ -63,6 +65,8 @@ class Worker:
     tasks: int = 0
     step_s: float = 0.02
     """Mean time of a step; begins high, so that a worker is not sent much before it is known."""
+    hands: int = 1
+    """How many steps it did at once when it answered last."""
     rss: int = 0
     restarts: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -87,9 +91,24 @@ class Worker:
         """Let a step wait until it may be sent."""
         heapq.heappush(self.ready, (step.rank, step))
 
+    @property
+    def wait_s(self) -> float:
+        """How long a step that comes now would wait here before it is sent."""
+        return len(self.ready) * self.step_s / self.hands
+
+    @property
+    def ahead_s(self) -> float:
+        """How much work is sent ahead."""
+        return min(MOST_AHEAD_S, max(AHEAD_S, self.wait_s / 4))
+
     def ahead(self, threads: int) -> int:
         """How many steps may be on their way."""
-        return min(SLOTS, max(2, 2 * threads, int(AHEAD_S * threads / self.step_s)))
+        return min(SLOTS, max(2, 2 * threads, int(self.ahead_s * self.hands / self.step_s)))
+
+    @property
+    def linger_us(self) -> int:
+        """How long its answers may wait for company: an eighth of what steps wait here, less than what is sent ahead."""
+        return int(1e6 * min(0.4 * self.ahead_s, self.wait_s / 8))
 
     def send(self, step: Step, agent: Agent) -> Order:
         """Note that a step is on its way, and give the order for it."""

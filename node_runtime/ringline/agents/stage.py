@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -107,7 +108,10 @@ class Stage:
             result = seat.work(observation)
             if inspect.isawaitable(result):
                 result = self._around.finish(result)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except BaseException as error:
+            known = isinstance(error, Exception | SystemExit | asyncio.CancelledError)
+            if not known and threading.current_thread() is threading.main_thread():
+                raise  # a signal, perhaps; in any other thread it is the agent's own
             return failed(error)
         try:
             carried = self._carry(result)

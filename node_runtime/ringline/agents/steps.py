@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from ringline.errors import AgentError
 
 _numbers = itertools.count(1)
-_turn = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Progress:
 
 
 class Step(Future[Any]):
-    """A `concurrent.futures.Future` (`asyncio.wrap_future` makes it awaitable, `AgentPool.step` does so).
+    """A `concurrent.futures.Future` that can be awaited too, on any running event loop.
 
     `cancel()` works until the agent begins with the step, also when it was sent to a worker already; an agent that has begun may
     look at `report.cancelled`. It is False also when the worker was just about to begin: then the step either runs, or ends as
@@ -57,12 +56,20 @@ class Step(Future[Any]):
         """Whether somebody tried to cancel it."""
         self.recall: Callable[[Step], bool] | None = None
         """Asks whoever has the step whether it can still be kept from being begun; then it calls `take`, so that nobody sends it."""
-        self._taken = self._ended = False
+        self.left: Callable[[Step], None] | None = None
+        """Is told when it ends, before those who wait for it."""
+        self._begun = False
+        # Whoever gets the one thing out of a list is the one: that needs no lock.
+        self._begin_right, self._end_right = [None], [None]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the result on the running event loop; who goes away cancels the step."""
+        return asyncio.wrap_future(self).__await__()
 
     @property
     def decided(self) -> bool:
         """Say whether it was answered, has failed or is being cancelled."""
-        return self._taken
+        return not self._begin_right
 
     @property
     def expired(self) -> bool:
@@ -75,7 +82,7 @@ class Step(Future[Any]):
 
     def running(self) -> bool:
         """Say whether it is on its way to its worker, or in work."""
-        return (self.sent and not self.done()) or super().running()
+        return (self.sent or self._begun) and not self.done()
 
     def cancel(self) -> bool:
         """Cancel the step; False if the agent has (or may have) begun with it, or it is done."""
@@ -93,33 +100,44 @@ class Step(Future[Any]):
             self._cancel()
 
     def _cancel(self) -> None:
+        if self.left is not None:
+            self.left(self)
         super().cancel()
         self.set_running_or_notify_cancel()  # who waits for several hears of it only so
 
     def begin(self) -> bool:
         """Say that it runs from now on; False if it was cancelled before."""
-        return self.take() and self.set_running_or_notify_cancel()
+        if not self.take():
+            return False
+        self._begun = True
+        return True
 
     def answer(self, value: Any) -> None:
         """Give it its result, once."""
         if self._end():
+            if self.left is not None:
+                self.left(self)
             self.set_result(value)
 
     def fail(self, error: AgentError | Exception) -> None:
         """Give it its error, once."""
         if self._end():
+            if self.left is not None:
+                self.left(self)
             self.set_exception(error)
 
     def _end(self) -> bool:
         """Be the one who ends it: before it began, or while it runs."""
-        with _turn:
-            if self._ended or (self._taken and not super().running()):
-                return False
-            self._taken = self._ended = True
-        return True
+        return (self._begun or self.take()) and _got(self._end_right)
 
     def take(self) -> bool:
         """Be the one who decides what becomes of it; for its pool."""
-        with _turn:
-            before, self._taken = self._taken, True
-        return not before
+        return _got(self._begin_right)
+
+
+def _got(right: list[None]) -> bool:
+    try:
+        right.pop()
+    except IndexError:
+        return False
+    return True

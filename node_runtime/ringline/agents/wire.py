@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from ringline.errors import DataError
 
-_HEAD: Final = struct.Struct("<QQII")
+_HEAD: Final = struct.Struct("<QQIII")
 _STEP: Final = struct.Struct("<QQIII")
 _OUTCOME: Final = struct.Struct("<QIII")
 KINDS: Final = ("done", "failed", "unsendable", "expired", "cancelled")
@@ -40,56 +40,58 @@ class Row(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """A batch to a worker of this epoch."""
+    """A batch to a worker of this epoch, whose answers may wait so long for company."""
 
     epoch: int
+    linger_us: int
     others: list[list[Any]]
     steps: list[Order]
 
 
 class Answers(NamedTuple):
-    """A batch of a worker of this epoch, which holds so many bytes of memory."""
+    """A batch of a worker of this epoch, which holds so many bytes of memory and does so many steps at once."""
 
     epoch: int
     resident: int
+    hands: int
     said: list[list[Any]]
     rows: list[Row]
 
 
-def pack_orders(epoch: int, others: list[list[Any]], steps: Sequence[Order]) -> bytes:
+def pack_orders(epoch: int, linger_us: int, others: list[list[Any]], steps: Sequence[Order]) -> bytes:
     """Put orders into one message."""
-    return _packed(epoch, 0, others, _STEP, steps)
+    return _packed((epoch, 0, linger_us), others, _STEP, steps)
 
 
 def unpack_orders(data: Any) -> Orders:
     """Take orders apart; the values are views. Raises `DataError`."""
-    epoch, _, others, rows = _unpacked(data, _STEP)
-    return Orders(epoch, others, [Order(*row) for row in rows])
+    epoch, _, linger_us, others, rows = _unpacked(data, _STEP)
+    return Orders(epoch, linger_us, others, [Order(*row) for row in rows])
 
 
-def pack_answers(epoch: int, resident: int, said: list[list[Any]], rows: Sequence[Row]) -> bytes:
+def pack_answers(epoch: int, resident: int, hands: int, said: list[list[Any]], rows: Sequence[Row]) -> bytes:
     """Put answers into one message."""
-    return _packed(epoch, resident, said, _OUTCOME, rows)
+    return _packed((epoch, resident, hands), said, _OUTCOME, rows)
 
 
 def unpack_answers(data: Any) -> Answers:
     """Take answers apart; the values are views. Raises `DataError`."""
-    epoch, resident, said, rows = _unpacked(data, _OUTCOME)
-    return Answers(epoch, resident, said, [Row(*row) for row in rows])
+    epoch, resident, hands, said, rows = _unpacked(data, _OUTCOME)
+    return Answers(epoch, resident, hands, said, [Row(*row) for row in rows])
 
 
-def _packed(epoch: int, number: int, others: list[list[Any]], row: struct.Struct, rows: Sequence[Any]) -> bytes:
+def _packed(numbers: tuple[int, int, int], others: list[list[Any]], row: struct.Struct, rows: Sequence[Any]) -> bytes:
     text = json.dumps(others, separators=(",", ":")).encode() if others else b""
-    parts = [_HEAD.pack(epoch, number, len(text), len(rows)), text]
+    parts = [_HEAD.pack(*numbers, len(text), len(rows)), text]
     parts += [row.pack(*each[:-1], len(each[-1])) for each in rows]
     parts += [each[-1] for each in rows]
     return b"".join(parts)
 
 
-def _unpacked(data: Any, row: struct.Struct) -> tuple[int, int, list[list[Any]], list[tuple[Any, ...]]]:
+def _unpacked(data: Any, row: struct.Struct) -> tuple[int, int, int, list[list[Any]], list[tuple[Any, ...]]]:
     view = memoryview(data).cast("B")
     try:
-        epoch, number, length, count = _HEAD.unpack_from(view)
+        epoch, number, small, length, count = _HEAD.unpack_from(view)
         at = _HEAD.size + length
         text = bytes(view[_HEAD.size : at])
         end = at + count * row.size
@@ -103,4 +105,4 @@ def _unpacked(data: Any, row: struct.Struct) -> tuple[int, int, list[list[Any]],
         rows.append((*head[:-1], view[begin:end]))
     if len(heads) != count or end != len(view) or not isinstance(others, list):
         raise DataError("a batch of agents' steps is cut off")
-    return epoch, number, others, rows
+    return epoch, number, small, others, rows

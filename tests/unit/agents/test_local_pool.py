@@ -242,10 +242,10 @@ def test_a_ledger_shows_who_is_in_which_step(tmp_path: Path) -> None:
 
 def test_batches_come_back_and_anything_else_is_refused() -> None:
     steps = [Order(7, 1 << 60, 3, 511, b"ab"), Order(8, 0, 4, 0, b"")]
-    orders = unpack_orders(pack_orders(2, [[3, "a", "m:C", {"x": 1}, False]], steps))
+    orders = unpack_orders(pack_orders(2, 9, [[3, "a", "m:C", {"x": 1}, False]], steps))
     assert (orders.epoch, orders.others) == (2, [[3, "a", "m:C", {"x": 1}, False]])
     assert [step._replace(blob=bytes(step.blob)) for step in orders.steps] == steps
-    whole = pack_answers(1, 1 << 40, [], [Row(7, 0, 12, b"c"), Row(8, 1, 0xFFFFFFFF, b"")])
+    whole = pack_answers(1, 1 << 40, 3, [], [Row(7, 0, 12, b"c"), Row(8, 1, 0xFFFFFFFF, b"")])
     answers = unpack_answers(whole)
     assert (answers.epoch, answers.resident, answers.said) == (1, 1 << 40, [])
     assert [(row.step, row.kind, row.busy_us, bytes(row.blob)) for row in answers.rows] == [

@@ -1,0 +1,136 @@
+"""Threads that do many agents' steps: each agent's in order, the highest rank first, and as many at once as find room."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ringline.agents.hands import Hands, allowed_now
+
+
+def until(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.002)
+
+
+def ended(hands: Hands[int]) -> None:
+    hands.close()
+    hands.join(60)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "prompt", "stuck", "then"),
+    [
+        (1, True, False, 2),
+        (1, False, True, 2),
+        (4, True, False, 6),
+        (19, True, True, 20),
+        (20, True, False, 20),
+        (20, False, False, 15),
+        (2, False, False, 1),
+        (1, False, False, 1),
+    ],
+)
+def test_there_are_more_where_there_is_room_and_fewer_where_there_is_none(
+    allowed: int, prompt: bool, stuck: bool, then: int
+) -> None:
+    assert allowed_now(allowed, 20, prompt=prompt, stuck=stuck) == then
+
+
+def test_an_agents_items_come_one_after_the_other_and_in_order() -> None:
+    done: list[tuple[int, int]] = []
+    at_work: set[int] = set()
+
+    def work(item: int, number: int) -> None:
+        agent = item % 7
+        assert agent not in at_work
+        at_work.add(agent)
+        if item % 50 == 0:
+            time.sleep(0.001)
+        done.append((agent, item))
+        at_work.remove(agent)
+        assert 0 <= number < 4
+
+    hands = Hands(4, work)
+    for item in range(700):
+        hands.put(item % 7, item, item)
+    until(lambda: len(done) == 700)
+    for agent in range(7):
+        assert [item for each, item in done if each == agent] == list(range(agent, 700, 7))
+    assert hands.waiting == 0
+    until(lambda: hands.active == 0)
+    ended(hands)
+
+
+def test_a_lower_rank_goes_first_among_what_waits() -> None:
+    go, begun, done = threading.Event(), threading.Event(), []
+
+    def work(item: int, _: int) -> None:
+        if item == 0:
+            begun.set()
+            go.wait()
+        done.append(item)
+
+    hands = Hands(1, work)
+    hands.put("a", (0, 0), 0)
+    begun.wait()
+    for item in (3, 1, 2):
+        hands.put("a" if item == 3 else item, (0, item), item)
+    hands.put("urgent", (-1, 9), 9)
+    assert hands.waiting == 4
+    assert not hands.alone
+    go.set()
+    until(lambda: len(done) == 5)
+    assert done == [0, 9, 1, 2, 3]
+    ended(hands)
+
+
+def test_those_who_wait_for_each_other_are_all_begun() -> None:
+    together = threading.Barrier(6)
+    met: list[int] = []
+
+    def work(item: int, _: int) -> None:
+        together.wait(60)
+        met.append(item)
+
+    hands = Hands(6, work)
+    for item in range(6):
+        hands.put(item, item, item)
+    until(lambda: len(met) == 6)
+    assert sorted(met) == list(range(6))
+    ended(hands)
+
+
+def test_a_single_agent_has_a_single_thread_and_no_one_watches() -> None:
+    done: list[str] = []
+    hands: Hands[int] = Hands(8, lambda _, number: done.append(f"{number} {threading.current_thread().name}"))
+    for item in range(20):
+        hands.put("a", item, item)
+        until(lambda: len(done) == item + 1 and hands.active == 0)  # noqa: B023  (asked at once)
+    assert set(done) == {"0 agents-0"}
+    assert "agents-watch" not in [thread.name for thread in threading.enumerate()]
+    ended(hands)
+
+
+def test_closing_gives_back_what_was_not_begun_and_takes_nothing_more() -> None:
+    go, begun, done = threading.Event(), threading.Event(), []
+
+    def work(item: int, _: int) -> None:
+        begun.set()
+        go.wait()
+        done.append(item)
+
+    hands = Hands(1, work)
+    for item in range(5):
+        hands.put("a", item, item)
+    begun.wait()
+    assert sorted(hands.close()) == [1, 2, 3, 4]
+    assert hands.close() == []
+    hands.put("b", 9, 9)
+    go.set()
+    hands.join(60)
+    assert done == [0]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("agents-")]
