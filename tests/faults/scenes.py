@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ringline import Pipeline, RuntimeConfig, Session
-from ringline.host import procfs
 from tests.integration.sessions import Lines, chain, session_id
 
 FOLDER = Path(__file__).parent
@@ -56,11 +58,12 @@ async def pids_of(session: Session) -> dict[str, int]:
 
 
 def zygote_of(session: Session) -> int:
-    """The process that parents the session's nodes, found by its command line."""
-    for pid in procfs.family(os.getpid())[1:]:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"zygote" in command and os.fsencode(session.directory) in command:
-            return pid
+    """The process that parents the session's nodes: the child of ours with the session's directory in its command line."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = child.cmdline()
+            if "zygote" in command and str(session.directory) in command:
+                return child.pid
     raise AssertionError("the session has no zygote")
 
 

@@ -32,19 +32,20 @@ async def main(session_id: str, phase: str) -> None:
     }
     grace_s = 3600.0 if phase == "cleanup" else 2.0
     session = Session(session_id, chain("does_as_told", kinds[phase]), config=short(cleanup_grace_period_secs=grace_s))
-    telling = asyncio.create_task(tell(session, 2))
-    await session.initialize()
-    try:
-        await session.start()
-        await telling
-        if phase == "forked" and os.fork() == 0:
-            time.sleep(3600)  # noqa: ASYNC251
-            os._exit(0)
-        if phase == "cleanup":
+    async with asyncio.TaskGroup() as tasks:  # who can't tell ends, instead of being waited for
+        telling = tasks.create_task(tell(session, 2))
+        await session.initialize()
+        try:
+            await session.start()
+            await telling
+            if phase == "forked" and os.fork() == 0:
+                time.sleep(3600)  # noqa: ASYNC251
+                os._exit(0)
+            if phase == "cleanup":
+                await session.cleanup()
+            await asyncio.Event().wait()
+        finally:
             await session.cleanup()
-        await asyncio.Event().wait()
-    finally:
-        await session.cleanup()
 
 
 if __name__ == "__main__":
