@@ -132,9 +132,10 @@ def _phase(pod: PodView | None, waiting: tuple[str, str] | None, now: float, *, 
 
 def _awaited(pod: PodView, now: float) -> str:
     """Name the container that a pod waits for after some time, and what it may be that it lacks."""
-    absent = next((item for item in pod.containers if item.state == "waiting"), None)
-    if absent is None or now < pod.created + SLOW_START_SECONDS:
+    waiting = [item for item in pod.containers if item.state == "waiting"]
+    if not waiting or now < pod.created + SLOW_START_SECONDS:
         return ""
+    absent = min(waiting, key=lambda item: item.place)
     return f"container {absent.name} is not there yet: its image {absent.image} is being pulled, or a volume is awaited"
 
 

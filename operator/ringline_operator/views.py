@@ -107,6 +107,8 @@ class ContainerView:
     """The node that runs in it, under the pipeline's name for it; empty for the gateway."""
     started: bool = False
     image: str = ""
+    place: int = 0
+    """Its place in the pod's spec: the kubelet starts one after the other, and tells of them by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +219,12 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[Con
         for entry in item.get("env", ())
         if entry["name"] == ENV_NODE and "value" in entry
     }
-    return tuple(_container(item, names.get(item["name"], "")) for item in found)
+    declared = (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    places = {item["name"]: place for place, item in enumerate(declared)}
+    return tuple(_container(item, names.get(item["name"], ""), places.get(item["name"], 0)) for item in found)
 
 
-def _container(item: Mapping[str, Any], node: str) -> ContainerView:
+def _container(item: Mapping[str, Any], node: str, place: int) -> ContainerView:
     kind, state = next(iter((item.get("state") or {"waiting": {}}).items()))
     return ContainerView(
         name=item["name"],
@@ -235,4 +239,5 @@ def _container(item: Mapping[str, Any], node: str) -> ContainerView:
         node=node or (item["name"].removeprefix(NODE_PREFIX) if item["name"].startswith(NODE_PREFIX) else ""),
         started=item.get("started") or False,
         image=item.get("image", ""),
+        place=place,
     )

@@ -355,14 +355,15 @@ def test_a_session_one_of_whose_nodes_has_failed_says_so_before_all_have_ended()
 
 
 def test_a_pod_that_is_slow_to_start_says_for_what_it_waits() -> None:
-    absent = ContainerView("node-a", "waiting", "PodInitializing", node="a", image="registry.example/a:1")
-    pod = replace(POD, containers=(GATEWAY, absent, ContainerView("node-b", "running", node="b")))
+    absent = ContainerView("node-z", "waiting", "PodInitializing", node="z", image="registry.example/z:1", place=1)
+    next_one = ContainerView("node-b", "waiting", "PodInitializing", node="b", image="registry.example/b:1", place=2)
+    pod = replace(POD, containers=(GATEWAY, next_one, absent))
     early = condition(running_status(SESSION, pod, START + SLOW_START_SECONDS - 1), "Ready")
     assert early["message"] == "nodes are starting"
     late = condition(running_status(SESSION, pod, START + SLOW_START_SECONDS), "Ready")
     assert late["reason"] == "Starting"
-    assert "container node-a" in late["message"]
-    assert "registry.example/a:1" in late["message"]
+    assert "container node-z" in late["message"], "the kubelet starts one after the other"
+    assert "registry.example/z:1" in late["message"]
     there = replace(POD, containers=(GATEWAY, replace(absent, state="running")))
     assert condition(running_status(SESSION, there, START + 60), "Ready")["message"] == "nodes are starting"
 
