@@ -19,6 +19,8 @@ log = logging.getLogger("ringline.host")
 
 DRAIN_SHARE: Final = 0.7
 """Part of the grace period for draining; the rest is for `cleanup` of nodes that did not end by themselves."""
+REMIND_S: Final = 0.1
+"""Between two tries to reach a node that was still being started when the end came."""
 KILL_PATIENCE_S: Final = 5.0
 """A process that outlives SIGKILL so long is in the kernel; the zygote's own end takes care of it."""
 
@@ -34,10 +36,14 @@ async def end_nodes(members: Sequence[Member], *, drain: bool, grace_s: float, h
     if drain:
         await _tell(members, MessageType.STOP)
         await _gone(members, begin + grace_s * DRAIN_SHARE, hurry)
-    for member in await _tell(members, MessageType.SHUTDOWN):
+    unreached = await _tell(members, MessageType.SHUTDOWN)
+    for member in unreached:
         if member.process is not None:
             member.process.send_signal(signals.SIGTERM)  # it has not said hello yet: nothing is to be cleaned up
+    reminder = loop.create_task(_remind(unreached))
     await _gone(members, begin + grace_s, hurry)
+    reminder.cancel()
+    await asyncio.gather(reminder, return_exceptions=True)
     if _signal(members, signals.SIGTERM):
         await _gone(members, loop.time() + TERM_PATIENCE_S, hurry)
     if _signal(members, signals.SIGKILL):
@@ -55,6 +61,13 @@ async def _tell(members: Sequence[Member], kind: MessageType) -> list[Member]:
                 log.debug("%s to node %s failed: %s", kind.value, member.name, error)
                 unreached.append(member)
     return unreached
+
+
+async def _remind(members: Sequence[Member]) -> None:
+    """Tell those that could not be reached as soon as they can be: a signal is lost on a process that is just being made."""
+    while members:
+        await asyncio.sleep(REMIND_S)
+        members = await _tell(members, MessageType.SHUTDOWN)
 
 
 def _signal(members: Sequence[Member], number: int) -> int:

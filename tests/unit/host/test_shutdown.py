@@ -69,6 +69,25 @@ async def test_one_that_cannot_be_told_is_terminated_at_once() -> None:
     assert process.signals == [signal.SIGTERM]
 
 
+async def test_one_that_was_just_being_started_is_told_as_soon_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringline.host.shutdown.REMIND_S", 0.001)
+
+    class Late(FakeLine):
+        tries = 0
+
+        async def send(self, message: Message) -> None:
+            self.tries += 1
+            if self.tries < 4:
+                raise ControlError("not connected")
+            await super().send(message)
+
+    process, line = FakeProcess(dies_of=[signal.SIGKILL]), Late()
+    ends_on(line, process, MessageType.SHUTDOWN)
+    await end_nodes([member_of("late", process, line)], drain=False, grace_s=3600.0, hurry=asyncio.Event())
+    assert process.signals == [signal.SIGTERM], "which was lost"
+    assert process.returncode == 0
+
+
 async def test_hurry_skips_what_is_left_of_every_wait() -> None:
     process = FakeProcess(dies_of=[signal.SIGKILL])
     hurry = asyncio.Event()
