@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -139,8 +140,7 @@ async def test_a_node_that_died_while_there_was_no_gateway_is_restarted_by_the_n
     os.kill(pod.node_pid("b"), signal.SIGKILL)
     pod.until(lambda: pod.get("/readyz", pod.probe_ports[1])[0] == 503)
     pod.gateway.restart()
-    pod.until(lambda: pod.node("b").get("epoch") == 2)
-    pod.until_ready()
+    pod.until(lambda: pod.node("b").get("epoch") == 2 and pod.status()["phase"] == "Running")
     assert await say(pod, "again") == "AGAIN"
 
 
@@ -208,7 +208,7 @@ async def test_a_pod_that_is_deleted_drains_first(start: Start) -> None:
     pod.until_ready()
     async with client(pod.ingress_port, TALK, TOKEN) as talk:
         assert await talk.text("bye") == "BYE"
-        pod.terminate()
+        await asyncio.to_thread(pod.terminate)  # the client goes on meanwhile, or its farewell would be waited for
     assert [each.process.returncode for each in pod.containers.values()] == [0, 0, 0]
     assert {each.words["reason"] for each in pod.containers.values()} <= {"Shutdown", "Completed"}
 
