@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from benchmarks import machine
 from benchmarks.compare import PEERS, SCHEMA, Pair, merged, pairs
+from benchmarks.operations import operations
 from benchmarks.peers.pools import installed
 from benchmarks.rows import Bar, Row, not_installed
 from ringline.bench.study import AGENTS, DEATHS, KERNELS, Plan, held, ours, run
@@ -64,6 +65,7 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
         "rounds": plan.rounds,
         "seconds_per_round": plan.seconds,
         "seconds": round(time.monotonic() - began, 1),
+        "operations": operations() if each else [],
         **figures,
     }
 

@@ -90,8 +90,8 @@ def merged(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     whole = dict(parts[0])
     whole["loads_1min"] = [part["machine"]["load_1min"] for part in parts if "machine" in part]
     whole["seconds"] = round(sum(part.get("seconds", 0.0) for part in parts), 1)
-    for name in ("cells", "memory", "deaths"):
-        whole[name] = [row for part in parts for row in part[name]]
+    for name in ("cells", "memory", "deaths", "operations"):
+        whole[name] = [row for part in parts for row in part.get(name, ())]
     return whole
 
 

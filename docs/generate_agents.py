@@ -27,7 +27,7 @@ OURS: Final = ("inline", "thread", "process", "hybrid", "auto")
 KERNELS: Final = {
     "numpy": "numpy",
     "python": "pure Python",
-    "mixed": "70 % numpy, 30 % sqlite and a WebSocket",
+    "mixed": "70 % numpy, 30 % sqlite, files and a WebSocket",
 }
 LOADS: Final = {"scaled": "all agents together ask for all cores", "quarter": "each agent asks for 25 % of a core"}
 INTRO: Final = """\
@@ -48,8 +48,9 @@ METHOD: Final = """\
 
 An agent is due at its moments, one step at a time; a step that was missed is not made up for. Kernels are those of an active-inference agent (belief update,
 expected free energy, choice of an action), 2 to 3 ms long: in pure Python, in numpy on one thread, and mixed with a commit and a query of the agent's own sqlite file
-and a message to a WebSocket server on the loopback that answers after a millisecond. Two loads: each agent asks for 25 % of a core, however many there are (above 8 agents more than two cores have),
-and all agents together ask for exactly what the cores can do. The **ideal** is what is asked for, as far as bare loops on all cores could do it, measured in the same rounds. The *delay* is from due to
+a line in a file of its own, and a message to a WebSocket server on the loopback that answers after a millisecond. Two loads: each agent asks for 25 % of a core, however many there are (above 8 agents more than two cores have),
+and all agents together ask for exactly what the cores can do. The **ideal** is what is asked for, as far as bare loops on all cores could do it, measured before and after each round: loops over as
+many agents in all (one agent alone would stay in the caches, which no pool's agents do), less what the WebSocket server takes of the same cores. The *delay* is from due to
 answered. *Useful* is the share of a crowd's processor time that bare steps would have taken; the rest is the pool's own work and that of the application which paces it. All crowds live at once and take turns in rounds, so that a noisy moment hits each.
 
 The other pools keep no agents: each of their processes makes its own when it first needs it, which is less than a stateful agent and costs least. Two pools are compared where both offer the same:
@@ -71,7 +72,7 @@ LIMITS: Final = """\
 
 - The machine has {cores} cores. How a pool behaves on 16 is not measured here; claims for such machines are answered with the load scaled down to these cores, and no executor can be more than {cores} times as fast as one core.
 - Other work shared the machine: its load was {least:.1f} to {most:.1f} about these runs (their own part of it is 2 to 4), although they were to run alone; the processor columns show how much of the cores was left. Single figures are uncertain by tens of percent: compare those of one table only, and prefer what many cells agree in.
-- The agents' peers run on the same cores: the application that paces them, and the WebSocket server, take part of the ideal away, from every pool alike.
+- The application that paces the agents runs on the same cores, and takes part of the ideal away, from every pool alike.
 - Memory is PSS of all processes: pages that several share are counted once. Agents here are small (about 0.1 MB); models of an agent's own come on top, in every executor.
 """
 
@@ -92,7 +93,8 @@ def page(found: Mapping[str, Any]) -> str:
         claims(found),
         METHOD,
     ]
-    parts += [*_throughput(found["cells"]), *_way(found["cells"]), *_memory(found["memory"]), *_deaths(found["deaths"])]
+    parts += [*_throughput(found["cells"]), *_way(found["cells"]), *_operations(found.get("operations", ()))]
+    parts += [*_memory(found["memory"]), *_deaths(found["deaths"])]
     parts += [*_rivals(found), _limits(found)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -197,6 +199,14 @@ def _way(cells: Sequence[Cell]) -> Iterator[str]:
     yield table(["", "there and back, median", "p95", f"steps of {many} agents"], rows)
 
 
+def _operations(operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not operations:
+        return
+    yield "## Single operations, and what can be left out"
+    yield "Each alone, medians. Steps are those of a pool of one worker process, whose agents compute nothing; `AgentPool(batching=False)` sends each in a message of its own."
+    yield table(["", "time"], [[row["operation"], f"{row['us']:.3g} µs"] for row in operations])
+
+
 def _memory(memory: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not memory:
         return
@@ -206,10 +216,16 @@ def _memory(memory: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     rows = []
     for name in dict.fromkeys(row["executor"] for row in memory):
         held = {
-            row["agents"]: f"{row['pss_mb']:.0f} MB in {row['processes']}" for row in memory if row["executor"] == name
+            row["agents"]: f"{row['pss_mb']:.0f} MB in {row['processes']}{_rss(row)}"
+            for row in memory
+            if row["executor"] == name
         }
         rows.append([f"**{name}**" if name in OURS else name, *(held.get(count, "") for count in counts)])
-    yield table(["PSS, processes", *(f"{count} agents" if count > 1 else "1 agent" for count in counts)], rows)
+    yield table(["PSS, processes (RSS)", *(f"{count} agents" if count > 1 else "1 agent" for count in counts)], rows)
+
+
+def _rss(row: Mapping[str, Any]) -> str:
+    return f" ({row['rss_mb']:.0f})" if "rss_mb" in row else ""
 
 
 def _deaths(deaths: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -76,6 +76,11 @@ class Loky(FuturesCrowd):
 
         super().__init__(lambda: get_reusable_executor(max_workers=CORES, timeout=600), "process")
 
+    def close(self) -> None:
+        executor: Any = self._executor  # whose shutdown has other words
+        executor.shutdown(kill_workers=True)
+        hang_up()
+
 
 class MultiprocessingPool:
     """`multiprocessing.Pool`, one process per core."""

@@ -219,3 +219,8 @@ def test_what_was_measured_stays_when_the_rest_is_broken_off(tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt):
         agents.main(["--json", str(file), "--kernel", "numpy", "--kernel", "python"])
     assert [row["kernel"] for row in json.loads(file.read_text(encoding="utf-8"))["cells"]] == ["numpy"]
+
+
+def test_single_operations_of_all_reports_are_kept() -> None:
+    row = {"operation": "threads: put into a queue and get", "us": 0.1}
+    assert merged([report(), {**report(), "operations": [row]}])["operations"] == [row]

@@ -188,22 +188,27 @@ class Dispatch(ABC):
     # -- to the workers --------------------------------------------------------------------------------------------
 
     def _pump(self, worker: Worker) -> None:
-        """Send a worker what it may have now."""
-        if not worker.up or worker.lost:
-            return
+        """Send a worker what it may have now: in one message, or in one for each step without batching."""
+        while worker.up and not worker.lost and self._send(worker) and not self._limits.batching:
+            pass
+
+    def _send(self, worker: Worker) -> bool:
+        """Send a message; False if there was nothing to send, or no room."""
         orders = [] if worker.recycling else self._chosen(worker)
         if not orders and not worker.orders:
             self._renew(worker)
-            return
+            return False
+        linger_us = worker.linger_us if self._limits.batching else 0
         try:
-            self._session.tell(worker.name, pack_orders(worker.epoch, worker.linger_us, worker.orders, orders))
+            self._session.tell(worker.name, pack_orders(worker.epoch, linger_us, worker.orders, orders))
         except (ChannelFullError, SessionError) as error:
             for order in orders:
                 self._put_back(worker, order.step)
             if isinstance(error, ChannelFullError):
                 self._loop.call_soon_threadsafe(self._loop.call_later, _FULL_S, self._look_in_loop)
-            return
+            return False
         worker.orders.clear()
+        return True
 
     def _put_back(self, worker: Worker, number: int) -> None:
         step = worker.grounded(number)
@@ -216,11 +221,12 @@ class Dispatch(ABC):
         """Choose the steps to send; after a crash with several suspects, one suspect alone."""
         if worker.suspects:
             return self._suspect(worker)
-        ahead = worker.ahead(self._limits.threads)
-        if len(worker.flying) > ahead // 2:
+        batching = self._limits.batching
+        ahead = worker.ahead(self._limits.threads) if batching else self._limits.threads
+        if batching and len(worker.flying) > ahead // 2:
             return []
         chosen: list[Order] = []
-        size, largest = 0, self._session.plan.runtime.max_message_size // 2
+        size, largest = 0, self._session.plan.runtime.max_message_size // 2 if batching else 1
         while worker.ready and len(worker.flying) < ahead and size < largest:
             _, step = heapq.heappop(worker.ready)
             agent = self.agents.get(step.agent_id)
@@ -229,7 +235,7 @@ class Dispatch(ABC):
             elif agent.flying >= agent.window:
                 heapq.heappush(agent.waiting, (step.rank, step))
             else:
-                size += len(step.load)
+                size += 1 + len(step.load)
                 chosen.append(worker.send(step, agent))
                 if step.timeout is not None:
                     self._watch()

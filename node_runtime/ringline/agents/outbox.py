@@ -21,7 +21,7 @@ from ringline.data import RuntimeData
 HEADROOM: Final = 64 << 10
 """Of a message, for what stands around values."""
 LINGER_S: Final = 0.002
-"""The shortest time that answers wait for company, unless the worker has nothing else to do."""
+"""So long do answers wait for company at least, unless the worker has nothing else to do or the pool wants no batches."""
 LONGEST_TEXT: Final = 4096
 """Characters of an error's last line, or of a sentence of progress."""
 _PAGE: Final = resource.getpagesize()
@@ -92,7 +92,7 @@ class Outbox:
                 self._since_ns = now_ns
             self._rows.append(Row(step, _KIND[kind], min(busy_us, 0xFFFFFFFF), blob))
             self._size += len(blob) + 64
-            if last or self._size > self._max_bytes // 2 or now_ns - self._since_ns > self.linger_s * 1e9:
+            if last or self._size > self._max_bytes // 2 or now_ns - self._since_ns >= self.linger_s * 1e9:
                 self.flush()
             elif not self._left.is_set():
                 self._leave()
@@ -130,7 +130,7 @@ class Outbox:
     def _sweep(self) -> None:
         while True:
             self._left.wait()
-            time.sleep(2 * self.linger_s)
+            time.sleep(2 * max(LINGER_S, self.linger_s))
             with self._lock:
                 if self._closed:
                     return

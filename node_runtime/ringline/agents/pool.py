@@ -46,6 +46,7 @@ class AgentPool:
     after so many steps, or when it holds so much memory (0 = never). `memory_limit_mb`: one that holds more is killed. `max_pending`: steps that
     may wait. `max_restarts`: how often a worker may die within ten minutes. `state_bytes`: room for shared state.
     `init_timeout`: seconds that the making of an agent may take. `max_message_size`: bytes of the largest observation or result.
+    `batching`: several steps and answers travel in one message where many wait (off: each in its own, none ahead of its turn).
     `paths`: folders for imports of agents' modules. `metrics_port`: serve Prometheus metrics on 127.0.0.1 there (0: a free port,
     see `metrics_port`), with the label `pool` = `name`; `collector()` is for a registry of your own.
     """
@@ -63,6 +64,7 @@ class AgentPool:
         max_restarts: int = 20,
         init_timeout: float = 60.0,
         max_message_size: int = 4 << 20,
+        batching: bool = True,
         state_bytes: int = DEFAULT_BYTES,
         paths: Iterable[str] = (),
         name: str = "agents",
@@ -86,7 +88,7 @@ class AgentPool:
         self.choice: Choice | None = None
         self.max_pending = max_pending
         self._threads = threads
-        self._limits = Limits(max_tasks_per_worker, int(max_rss_mb * (1 << 20)), 1, init_timeout)
+        self._limits = Limits(max_tasks_per_worker, int(max_rss_mb * (1 << 20)), 1, init_timeout, batching)
         self._max_restarts, self._state_bytes, self._paths = max_restarts, state_bytes, tuple(map(str, paths))
         self._options: dict[str, Any] = {"max_message_size": max_message_size}
         if memory_limit_mb is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ringline.agents.gauges import WorkerFacts
 from ringline.agents.ledger import SLOTS
+from ringline.agents.outbox import LINGER_S
 from ringline.agents.steps import Step
 from ringline.agents.wire import Order
 
@@ -107,8 +108,8 @@ class Worker:
 
     @property
     def linger_us(self) -> int:
-        """How long its answers may wait for company: an eighth of what steps wait here, less than what is sent ahead."""
-        return int(1e6 * min(0.4 * self.ahead_s, self.wait_s / 8))
+        """How long its answers may wait for company: 2 ms, or an eighth of what steps wait here, less than what is sent ahead."""
+        return int(1e6 * max(LINGER_S, min(0.4 * self.ahead_s, self.wait_s / 8)))
 
     def send(self, step: Step, agent: Agent) -> Order:
         """Note that a step is on its way, and give the order for it."""
@@ -167,3 +168,5 @@ class Limits:
     threads: int = 1
     init_s: float = 60.0
     """So long may the making of an agent take."""
+    batching: bool = True
+    """Whether several steps go in one message, ahead of the worker's need."""

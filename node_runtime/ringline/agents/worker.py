@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ringline.agents.hands import Hands
 from ringline.agents.ledger import MAKER, Ledger
-from ringline.agents.outbox import LINGER_S, LONGEST_TEXT, Outbox
+from ringline.agents.outbox import LONGEST_TEXT, Outbox
 from ringline.agents.stage import Outcome, Stage, failed
 from ringline.agents.state import SharedState
 from ringline.agents.values import unpack
@@ -67,7 +67,7 @@ class AgentWorker(MultiprocessNode):
         epoch, linger_us, others, steps = unpack_orders(data.as_numpy().data)
         if epoch != self._epoch:
             return []
-        self._out.linger_s = max(LINGER_S, linger_us * 1e-6)
+        self._out.linger_s = linger_us * 1e-6
         for order in others:
             self._arrange(*order)
         return steps

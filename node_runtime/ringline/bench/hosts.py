@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -75,10 +76,11 @@ class Host:
         """Processor time of all its processes that live, so far."""
         return sum(map(_cpu_seconds, procfs.family(self._process.pid)))
 
-    def memory(self) -> tuple[int, int]:
-        """Give the PSS of all its processes in bytes, and their number."""
+    def memory(self) -> tuple[int, int, int]:
+        """Give PSS and RSS of all its processes in bytes, and their number."""
         family = procfs.family(self._process.pid)
-        return sum(procfs.memory(pid).pss for pid in family), len(family)
+        used = [procfs.memory(pid) for pid in family]
+        return sum(each.pss for each in used), sum(each.rss for each in used), len(family)
 
     def dismiss(self) -> None:
         """Tell it to end, without waiting; the end of ``with`` waits."""
@@ -115,9 +117,21 @@ def _cpu_seconds(pid: int) -> float:
     return spent / 1e9 or procfs.cpu_seconds(pid)
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The WebSocket server that agents ask."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Processor time of it so far: it runs on the same cores."""
+        return _cpu_seconds(self.pid)
+
+
 @contextmanager
-def service() -> Iterator[str]:
-    """Run the WebSocket server that agents ask, and give its address."""
+def service() -> Iterator[Service]:
+    """Run the WebSocket server that agents ask."""
     command = [sys.executable, "-m", "ringline.bench.server"]
     path = os.pathsep.join(filter(None, sys.path))
     with subprocess.Popen(
@@ -126,4 +140,4 @@ def service() -> Iterator[str]:
         assert server.stdin is not None
         assert server.stdout is not None
         with server.stdin:
-            yield f"ws://127.0.0.1:{int(server.stdout.readline())}"
+            yield Service(f"ws://127.0.0.1:{int(server.stdout.readline())}", server.pid)

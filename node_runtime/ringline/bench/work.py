@@ -1,7 +1,8 @@
 """The agents of the benchmark: what one step computes and waits for. Workers load them by name; they know nothing of pools.
 
 A step is that of an active-inference agent over discrete states: update the belief by the observation, weigh each action by the
-free energy that it is expected to lead to, act. `Mixed` also asks a database and a peer, for about 30 % of its time.
+free energy that it is expected to lead to, act. `Mixed` also asks a database and a peer and writes to a file, and waits for about 30 %
+of its time.
 """
 
 from __future__ import annotations
@@ -112,11 +113,12 @@ class Numeric:
 
 
 class Mixed(Numeric):
-    """Computes, then writes to its history, reads from it, and tells a peer over a WebSocket and waits for the answer."""
+    """Computes, then writes to its history and to a file, reads, and tells a peer over a WebSocket and waits for the answer."""
 
     def __init__(self, agent_id: str, folder: str, url: str) -> None:
         super().__init__()
         self._url = url
+        self._log = Path(folder, f"{agent_id}.log")
         # An agent's steps come one after the other, but not always in the same thread.
         self._history = sqlite3.connect(Path(folder, f"{agent_id}.db"), timeout=30.0, check_same_thread=False)
         _open.callback(self._history.close)
@@ -130,6 +132,8 @@ class Mixed(Numeric):
         with self._history as history:
             history.execute("INSERT INTO history VALUES (?, ?)", (observation, action))
         self._history.execute("SELECT action FROM history ORDER BY rowid DESC LIMIT 8").fetchall()
+        with self._log.open("a", encoding="ascii") as log:
+            log.write(f"{observation} {action}\n")
         peer = _peer(self._url)
         peer.send(str(action))
         return int(peer.recv())

@@ -302,6 +302,9 @@ class AgentsCellShape(TypedDict):
         float | None,
         "share of that time which bare steps would have taken: what is left of it when the pool's own work is taken away; null for the kernel none",
     ]
+    waits: Annotated[
+        float | None, "share of a bare step's time that it is off the processor, for I/O; null for the kernel none"
+    ]
     p50_delay_ms: Annotated[
         float | None, "median time from due to answered, the step itself included; null if no step was answered"
     ]
@@ -314,6 +317,7 @@ class AgentsMemoryShape(TypedDict):
     executor: Annotated[str, "its name"]
     agents: Annotated[int, "how many, after a step of each (kernel numpy)"]
     pss_mb: Annotated[float, "PSS of the application and all its processes, 10^6 bytes"]
+    rss_mb: Annotated[float, "RSS of them, in which shared pages count once for each process"]
     processes: Annotated[int, "how many processes these are"]
 
 

@@ -29,14 +29,14 @@ class Played:
 
     plan = SimpleNamespace(runtime=SimpleNamespace(max_message_size=1 << 20))
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, *, batching: bool = True) -> None:
         self.loop = asyncio.new_event_loop()
         self.told: list[Orders] = []
         self.renewed: list[str] = []
         self.refuses: Exception | None = None
         self.handed_out = 0
         self.ledger = Ledger(path, 1, create=True)
-        self.fleet = Fleet(1, Limits(threads=threads), self.loop, lambda: Ledger(path, 1))
+        self.fleet = Fleet(1, Limits(threads=threads, batching=batching), self.loop, lambda: Ledger(path, 1))
         session: Any = self
         self.fleet.attach(session)
         self.fleet.begin()
@@ -261,7 +261,7 @@ def test_a_suspect_that_is_cancelled_or_whose_agent_is_gone_is_not_tried(threade
 def test_the_more_waits_the_more_is_sent_ahead_and_the_longer_answers_wait_for_company() -> None:
     worker = Worker(0, "w0")
     worker.step_s = 0.003
-    assert (worker.ahead(1), worker.linger_us) == (6, 0)
+    assert (worker.ahead(1), worker.linger_us) == (6, 2000)
     for _ in range(75):
         worker.wait(Step("a", b""))
     assert worker.ahead(1) == 13
@@ -269,3 +269,16 @@ def test_the_more_waits_the_more_is_sent_ahead_and_the_longer_answers_wait_for_c
     worker.hands = 3
     assert worker.ahead(20) == 40  # two for each thread
     assert 0 < worker.linger_us < 16_000
+
+
+def test_without_batches_each_step_has_a_message_of_its_own_when_its_turn_comes(tmp_path: Path) -> None:
+    played = Played(tmp_path / "alone", threads=2, batching=False)
+    for name in "bc":
+        played.fleet.add(Step(name, None), "m:C", {})
+    steps = [played.step(name) for name in "abc"]
+    played.up()
+    assert [[order.step for order in orders.steps] for orders in played.told] == [[step.number] for step in steps[:2]]
+    assert {orders.linger_us for orders in played.told} == {0}
+    played.answer(Row(steps[0].number, DONE, 0, pack(0)))
+    assert played.sent() == [step.number for step in steps]
+    played.close()

@@ -9,8 +9,8 @@ import pytest
 
 from ringline.bench import study
 from ringline.bench.host import crowd_of, obey
-from ringline.bench.hosts import Host, HostGoneError
-from ringline.bench.study import BARE, Cell, Cost, Plan, block, cost_of, died, held, measure, ours
+from ringline.bench.hosts import Host, HostGoneError, Service, service
+from ringline.bench.study import BARE, Cell, Cost, Plan, block, cost_of, died, held, measure, ours, share
 
 
 def test_every_kernel_is_measured_with_every_number_of_agents() -> None:
@@ -36,6 +36,7 @@ def test_all_executors_are_crowds() -> None:
 
 
 TWO = Cost(cpu_s=0.004, wall_s=0.004, cores=2)
+NOBODY = Service("", 0)
 
 
 def test_a_quarter_of_a_core_is_asked_for_by_each_agent() -> None:
@@ -94,10 +95,36 @@ class Measured:
 
 def test_useful_time_is_what_bare_steps_would_have_taken() -> None:
     cell = Cell("hybrid", "numpy", "scaled", 150, "hybrid")
-    measure(Measured(answers=400, spent=2.0), cell, TWO, 0.8)  # type: ignore[arg-type]
+    host: Any = Measured(answers=400, spent=2.0)
+    cell.add(measure(host, cell, TWO, 0.8), TWO)
     row = cell.as_json()
     assert (row["steps_per_s"], row["cpu_percent"], row["efficiency"]) == (400.0, 200.0, 0.8)
     assert row["useful"] == 0.8, "400 steps of 4 ms in 2 s"
+    assert row["waits"] == 0.0
+
+
+def test_what_the_service_takes_of_the_cores_is_no_one_s_to_use() -> None:
+    asking = Cost(cpu_s=0.003, wall_s=0.005, cores=2, service_s=0.001)
+    assert asking.ideal("scaled", 150) == pytest.approx(500.0)
+    assert asking.period_s("scaled", 150) == pytest.approx(150 / 500)
+    assert asking.period_s("quarter", 150) == 0.012, "an agent asks for a quarter of a core, whatever its service does"
+    cell = Cell("hybrid", "mixed", "scaled", 150, "hybrid")
+    host: Any = Measured(answers=400, spent=1.5)
+    host.ask = lambda *_, **__: {"steps": 320, "seconds": 0.8, "delays": [], "answers": 400, "lasted": 1.0}
+    cell.add(measure(host, cell, asking, 0.8), asking)
+    row = cell.as_json()
+    assert (row["efficiency"], row["useful"], row["waits"]) == (0.8, 0.8, 0.4)
+
+
+def test_a_round_is_held_against_what_came_before_and_after_it() -> None:
+    mean = Cost(0.002, 0.004, 2, 0.001).between(Cost(0.004, 0.006, 2, 0.002))
+    assert (mean.cpu_s, mean.wall_s, mean.cores) == (0.003, 0.005, 2)
+    assert mean.service_s == pytest.approx(0.0015)
+
+
+@pytest.mark.parametrize(("agents", "cores", "each"), [(1, 2, 1), (150, 2, 75), (5, 4, 2), (200, 16, 13)])
+def test_bare_loops_have_as_many_agents_as_a_crowd(agents: int, cores: int, each: int) -> None:
+    assert share(agents, cores) == each
 
 
 def test_a_cell_without_steps_has_no_delay_and_one_without_work_no_ideal() -> None:
@@ -107,7 +134,7 @@ def test_a_cell_without_steps_has_no_delay_and_one_without_work_no_ideal() -> No
 
 def test_a_block_is_measured_in_rounds_by_all_crowds() -> None:
     plan = Plan(crowds={"one": BARE, "two": BARE}, seconds=0.05, rounds=2)
-    cells = block(plan, "numpy", 3, "")
+    cells = block(plan, "numpy", 3, NOBODY)
     assert [(cell.crowd, cell.load) for cell in cells] == [
         ("one", "quarter"),
         ("two", "quarter"),
@@ -122,10 +149,18 @@ def test_a_block_is_measured_in_rounds_by_all_crowds() -> None:
 def test_a_bare_step_s_cost_is_measured_on_all_hosts_at_once() -> None:
     with Host(BARE) as one, Host(BARE) as other:
         for host in (one, other):
-            host.ask("settle", agents=1, kernel="python", arguments={})
-        cost = cost_of([one, other], 0.2)
-    assert cost.cores == 2
+            host.ask("settle", agents=3, kernel="python", arguments={})
+        cost = cost_of([one, other], 3, 0.2, NOBODY)
+    assert (cost.cores, cost.service_s) == (2, 0.0)
     assert 0 < cost.cpu_s <= cost.wall_s
+
+
+def test_what_the_service_takes_is_measured_with_the_bare_steps() -> None:
+    with service() as asked, Host(BARE) as host:
+        host.ask("settle", agents=1, kernel="mixed", arguments={"folder": host.folder, "url": asked.url})
+        cost = cost_of([host], 1, 0.3, asked)
+    assert cost.service_s > 0
+    assert cost.wall_s > cost.cpu_s, "it waits for the answer"
 
 
 def test_the_whole_report_is_made_with_a_crowd_that_waits() -> None:
@@ -149,6 +184,7 @@ def test_the_memory_is_that_of_the_application_and_all_its_processes() -> None:
     assert alone["processes"] == 1
     assert pool["processes"] > 2
     assert pool["pss_mb"] > alone["pss_mb"] > 0
+    assert pool["rss_mb"] > pool["pss_mb"], "its processes share pages"
 
 
 @pytest.mark.parametrize("death", ["exit", "segfault"])

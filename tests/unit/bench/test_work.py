@@ -62,7 +62,7 @@ def test_the_silent_agent_returns_what_it_sees() -> None:
 @pytest.fixture
 def url() -> Iterator[str]:
     with service() as found:
-        yield found
+        yield found.url
         hang_up()
 
 
@@ -74,6 +74,8 @@ def test_a_mixed_step_is_stored_and_answered_by_the_peer(tmp_path: Path, url: st
         rows = history.execute("SELECT moment, action FROM history").fetchall()
     history.close()
     assert rows == list(enumerate(actions))
+    lines = (tmp_path / "agent7.log").read_text(encoding="ascii").splitlines()
+    assert lines == [f"{moment} {action}" for moment, action in enumerate(actions)]
 
 
 def test_agents_of_one_thread_share_a_connection_and_have_histories_of_their_own(tmp_path: Path, url: str) -> None:

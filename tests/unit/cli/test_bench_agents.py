@@ -29,6 +29,7 @@ def cell(executor: str, agents: int, **others: Any) -> dict[str, Any]:
         "efficiency": 0.825,
         "cpu_percent": 190.0,
         "useful": 0.93,
+        "waits": 0.31,
         "p50_delay_ms": 3.0,
         "p95_delay_ms": 12.34,
         **others,
@@ -53,7 +54,7 @@ REPORT: dict[str, Any] = {
         ),
     ],
     "memory": [
-        {"executor": name, "agents": n, "pss_mb": 80.0 + n, "processes": 4}
+        {"executor": name, "agents": n, "pss_mb": 80.0 + n, "rss_mb": 120.0 + n, "processes": 4}
         for name in ("process", "hybrid")
         for n in (1, 50)
     ],
