@@ -132,16 +132,14 @@ def command(
     With --session (or --url) no pipeline is started: the inputs of that session are fed and ended, its outputs written.
     """
     files = parse_files(inputs, "--input"), parse_files(outputs, "--output")
-    for path in files[0].values():
-        check_input(path)
-    for path in files[1].values():
-        check_output(path)
     if session or url or namespace or context:
         refuse_foreign(ctx)
         where = place(session, namespace, context, url)
+        check_files(*files)
         raise typer.Exit(call_session(where, *files, duration, as_json=as_json, realtime=realtime, block_ms=block_ms))
     if manifest is None:
         raise typer.BadParameter("give the pipeline's file, or --session NAME", param_hint="MANIFEST")
+    check_files(*files)
     from ringline.cli.moments import tapped_ports, with_taps
     from ringline.cli.running import RunOptions
     from ringline.graph.local import check_paths
@@ -172,6 +170,14 @@ def command(
         block_ms=block_ms,
     )
     raise typer.Exit(run_options(options, as_json=as_json)["exit_code"])
+
+
+def check_files(inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    """Look whether the files can be read and written, before anything is started. Raises `DataError`."""
+    for path in inputs.values():
+        check_input(path)
+    for path in outputs.values():
+        check_output(path)
 
 
 def refuse_foreign(ctx: typer.Context) -> None:
