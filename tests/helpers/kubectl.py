@@ -1,6 +1,6 @@
 """A kubectl for tests: answers from a file of objects, and really forwards ports to a gateway of this machine.
 
-`install` puts it on PATH; `FakeCluster` holds what it knows and what it was asked.
+`install` puts it on PATH; `FakeCluster` holds what it knows and what it was asked. It starts some hundred times: it imports little.
 """
 
 from __future__ import annotations
@@ -13,27 +13,33 @@ from typing import Any, Final
 
 import pytest
 
-SCRIPT: Final = """#!{python}
-import json, os, pathlib, socket, sys, threading, time
+SCRIPT: Final = """#!{python} -SE
+import json, os, sys, time
 
-folder = pathlib.Path({folder!r})
-world = json.loads((folder / "world.json").read_text())
+folder = {folder!r}
+with open(folder + "/world.json") as file:
+    world = json.load(file)
 words = sys.argv[1:]
-with open(folder / "asked", "a") as log:
+with open(folder + "/asked", "a") as log:
     log.write(json.dumps(words) + chr(10))
 
 def fail(text):
     print(text, file=sys.stderr)
     sys.exit(1)
 
+def stays():
+    with open(folder + "/forwarding", "w") as file:
+        file.write(str(os.getpid()))
+
 def pump(source, target):
     while data := source.recv(65536):
         target.sendall(data)
-    target.shutdown(socket.SHUT_WR)
+    target.shutdown(1)  # what is written is over
 
 def forward():
+    import socket, threading
     listener = socket.create_server(("127.0.0.1", 0))
-    (folder / "forwarding").write_text(str(os.getpid()))
+    stays()
     port = listener.getsockname()[1]
     print(f"Forwarding from 127.0.0.1:{{port}} -> 9443", flush=True)
     while True:
@@ -43,7 +49,7 @@ def forward():
             threading.Thread(target=pump, args=pair, daemon=True).start()
 
 if world["hangs"]:
-    (folder / "forwarding").write_text(str(os.getpid()))
+    stays()
     time.sleep(600)
 if world["complaint"]:
     fail("E1121 noise" + chr(10) + world["complaint"])
