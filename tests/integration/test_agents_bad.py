@@ -108,7 +108,7 @@ def test_a_worker_over_its_memory_limit_is_killed_and_says_why() -> None:
 def test_an_agent_that_is_deadly_to_make_is_tried_once_and_the_others_live_on(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pool_of(init_timeout=5.0, max_restarts=2) as pool:
+    with pool_of(init_timeout=60.0 if how == "leave" else 5.0, max_restarts=2) as pool:
         pool.add("c", f"{CODE}:Counter").result()
         assert pool.submit("c", 1).result() == 1
         made = pool.add("deadly", f"{CODE}:Deadly", {"how": how})
