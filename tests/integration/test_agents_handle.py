@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from ringline.agents import Message, MessageType, SpawnConfig, SpawnedProcessHandle, spawn_process
+from ringline.agents import Message, MessageType, SpawnConfig, SpawnedProcessHandle, running_tasks, spawn_process
+from ringline.agents.engine import SpawnSession
+from ringline.agents.handle import SpawnedProcess
 from ringline.errors import MessageTooLargeError, NodeInitError, NodeLoadError, SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -240,6 +243,70 @@ async def test_its_environment_is_ours_without_our_own_variables(monkeypatch: py
     names = ["COLOUR", "EXTRA", "RINGLINE_SHM_DIR"]
     async with spawned("environment", names, env={"EXTRA": "1"}) as handle:
         assert (await received(handle)).payload["result"] == {"COLOUR": "blue", "EXTRA": "1", "RINGLINE_SHM_DIR": None}
+
+
+async def test_of_our_environment_only_what_is_allowed_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLOUR", "SHAPE", "TASTE_A", "TASTE_B"):
+        monkeypatch.setenv(name, "ours")
+    names = ["COLOUR", "SHAPE", "TASTE_A", "TASTE_B", "EXTRA"]
+    async with spawned("environment", names, env={"EXTRA": "1"}, env_allow=["SHAPE", "TASTE_*"]) as handle:
+        assert (await received(handle)).payload["result"] == {
+            "COLOUR": None,
+            "SHAPE": "ours",
+            "TASTE_A": "ours",
+            "TASTE_B": "ours",
+            "EXTRA": "1",
+        }
+    async with spawned("environment", ["COLOUR", "PATH"], env_allow=[]) as handle:
+        seen = (await received(handle)).payload["result"]
+        assert (seen["COLOUR"], seen["PATH"]) == (None, os.environ["PATH"])
+    for wrong in ("HOME", [1], {"HOME": "x"}):
+        with pytest.raises(SettingsError, match="env_allow of agent_config is a list"):
+            await spawn_process(agent("environment", env_allow=wrong), names)
+
+
+async def test_its_logging_is_configured_before_its_module_is_imported_and_its_prints_can_be_read(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "log"
+    logging_config = {
+        "version": 1,
+        "formatters": {"short": {"format": "%(name)s %(message)s"}},
+        "handlers": {"file": {"class": "logging.FileHandler", "filename": str(file), "formatter": "short"}},
+        "loggers": {"chatty": {"level": "INFO", "handlers": ["file"]}},
+    }
+    config = {"agent": "tests.integration.agents_code.chatty:speaking", "paths": [str(ROOT)]}
+    handle = await spawn_process({**config, "logging_config": logging_config}, 5)
+    assert (await received(handle)).payload["result"] == 5
+    assert await handle.wait_for_completion() == 0
+    assert file.read_text(encoding="utf-8").splitlines() == ["chatty imported", "chatty asked 5"]
+    process = handle.process
+    assert isinstance(process, SpawnedProcess)
+    assert [line async for line in process.stdout] == [b"to whom it may concern\n"]
+    assert b"a complaint\n" in [line async for line in process.stderr]
+    assert process.stdin is not None
+    assert process.stdin.is_closing()
+
+
+async def test_the_first_message_is_an_input_with_its_config_and_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Message] = []
+    send = SpawnSession.send
+
+    async def kept(session: SpawnSession, message: Message) -> None:
+        told.append(message)
+        await send(session, message)
+
+    monkeypatch.setattr(SpawnSession, "send", kept)
+    async with spawned("Echo", {"a": 1}) as handle:
+        answer = await received(handle)
+        first = next(each for each in told if each.type is not MessageType.START)  # nothing but the start comes before
+        assert told.index(first) <= 1
+        assert first.type is MessageType.INPUT
+        assert first.payload == {"agent_config": agent("Echo"), "inputs": {"a": 1}}
+        assert uuid.UUID(first.message_id).version == uuid.UUID(handle.process_id).version == 4
+        assert answer.message_id == first.message_id
+        names = [task.name for task in running_tasks("runner.spawn")]
+        assert f"spawned:{handle.process_id}" in names
 
 
 async def test_what_can_not_be_spawned_says_why_and_leaves_nothing() -> None:

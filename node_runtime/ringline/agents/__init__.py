@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ringline.control.messages import Message as Message
     from ringline.control.messages import MessageType as MessageType
     from ringline.host.handle import SpawnConfig as SpawnConfig
+    from ringline.host.handle_tasks import RunningTask as RunningTask
+    from ringline.host.handle_tasks import running_tasks as running_tasks
 
 _HOME = {
     "AgentPool": "ringline.agents.pool",
@@ -27,11 +29,13 @@ _HOME = {
     "Message": "ringline.control.messages",
     "MessageType": "ringline.control.messages",
     "ProcessBasedAgentPool": "ringline.agents.named",
+    "RunningTask": "ringline.host.handle_tasks",
     "SharedState": "ringline.agents.state",
     "SpawnConfig": "ringline.host.handle",
     "SpawnedProcessHandle": "ringline.agents.handle",
     "Step": "ringline.agents.steps",
     "Versioned": "ringline.agents.state",
+    "running_tasks": "ringline.host.handle_tasks",
     "spawn_process": "ringline.agents.spawn",
 }
 

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ringline.agents import mail
 from ringline.agents.handle import SpawnedProcess, SpawnedProcessHandle
@@ -28,6 +28,8 @@ from ringline.host.supervisor import Supervisor
 from ringline.host.terms import Terms
 from ringline.settings import RuntimeConfig, resolve_settings
 
+_NEEDED: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
+"""Without these an interpreter, its packages or its temporary files may not be found."""
 CHILD = "child"
 """The one node of a handle's session."""
 _CONTROL = frozenset(
@@ -55,6 +57,18 @@ def planned(pipeline: Pipeline, **settings: Any) -> SessionPlan:
     return pipeline.plan(resolve_settings(environ=os.environ, overrides=RuntimeConfig(**settings)))
 
 
+class SpawnLauncher(LocalLauncher):
+    """Lets the process inherit a part of the environment only."""
+
+    def __init__(self, directory: Path, inherited: Callable[[str], bool]) -> None:
+        super().__init__(directory, None)
+        self._inherited = inherited
+
+    def environment(self) -> dict[str, str]:
+        """Give what is inherited, and what Python itself needs."""
+        return {name: value for name, value in os.environ.items() if name in _NEEDED or self._inherited(name)}
+
+
 class SpawnSession:
     """Owns the session of one spawned process, and is the handle's `Owner` and `Line`.
 
@@ -67,16 +81,19 @@ class SpawnSession:
         config: SpawnConfig,
         options: dict[str, Any],
         on_line: Callable[[str, str, str], None],
+        inherited: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """`inherited` says of each variable of this process whether the new one gets it too."""
         self.session_id = session_name("spawn")
         self.exit: ExitRecord | None = None
         self.handle: SpawnedProcessHandle
         self._config, self._options = config, options
         self._input, self._output = plan.input_channel(CHILD), plan.output_channel(CHILD)
-        launcher = LocalLauncher(directory_of(self.session_id, os.environ), None)
+        self._on_line = on_line
+        launcher = SpawnLauncher(directory_of(self.session_id, os.environ), inherited)
         terms = Terms(handle=self._handle, checked=False, exited=self._exited, failed=self._failed)
         self._supervisor = Supervisor(
-            self.session_id, plan, launcher=launcher, on_log=on_line, on_crash=lambda _: None, terms=terms
+            self.session_id, plan, launcher=launcher, on_log=self._printed, on_crash=lambda _: None, terms=terms
         )
 
     async def start(self) -> None:
@@ -120,9 +137,13 @@ class SpawnSession:
         return tuple(self._supervisor.crew.members[CHILD].tail)
 
     def _handle(self, process: ZygoteProcess, on_message: Callable[[Message], None]) -> SpawnedProcessHandle:
-        spawned = SpawnedProcess(process, self.end_input)
+        self._process = spawned = SpawnedProcess(process, self.end_input)
         self.handle = SpawnedProcessHandle(spawned, self, config=self._config, on_message=on_message, **self._options)
         return self.handle
+
+    def _printed(self, node: str, stream: str, line: str) -> None:
+        (self._process.stderr if stream == "stderr" else self._process.stdout).feed(line)
+        self._on_line(node, stream, line)
 
     def _exited(self, record: ExitRecord) -> None:
         self.exit = record

@@ -42,7 +42,7 @@ class Fleet(Dispatch):
         try:
             answers = unpack_answers(data.as_numpy().data)
         except DataError:
-            log.exception("answers of worker %s can't be read", worker.name)
+            log.exception("answers of worker %s can't be read", worker.name, extra={"worker": worker.name})
             return
         with self._turn:
             for said in answers.said:
@@ -71,7 +71,8 @@ class Fleet(Dispatch):
             else:
                 raise ValueError("an unknown word")
         except (TypeError, ValueError, KeyError) as error:
-            log.warning("worker %s said %.200r, which can't be understood: %s", worker.name, said, error)
+            text = "worker %s said %.200r, which can't be understood: %s"
+            log.warning(text, worker.name, said, error, extra={"worker": worker.name})
 
     def _outcome(self, worker: Worker, row: Row) -> None:
         step = worker.land(row.step, self.agents)
@@ -114,7 +115,11 @@ class Fleet(Dispatch):
             self.restored += made["restored"]
             self.anew += not made["restored"]
             if not made["restored"]:
-                log.warning("agent %s starts anew: its worker ended, and it keeps no snapshot", agent_id)
+                log.warning(
+                    "agent %s starts anew: its worker ended, and it keeps no snapshot",
+                    agent_id,
+                    extra={"agent_id": agent_id, "worker": worker.name},
+                )
         agent.lived = True
         self._answer(agent.made, None)
 
@@ -165,7 +170,8 @@ class Fleet(Dispatch):
         for agent in worker.agents.values():
             if agent.made.number in made and agent.made.number in worker.making:
                 agent.broken = why
-                log.error("agent %s can't be made: %s", agent.agent_id, why)
+                labels = {"agent_id": agent.agent_id, "worker": worker.name}
+                log.error("agent %s can't be made: %s", agent.agent_id, why, extra=labels)
                 for step in (agent.made, *(step for _, step in agent.waiting)):
                     self._refuse(step, AgentCrashed(agent.agent_id, why))
                 agent.waiting.clear()
@@ -186,6 +192,13 @@ class Fleet(Dispatch):
         else:
             worker.outcomes["crashed"] += 1
             text = f"its worker ended in this step: {record.reason}, {record.message}"
+            labels = {
+                "agent_id": step.agent_id,
+                "worker": worker.name,
+                "pid": record.pid,
+                "exit_code": record.exit_code,
+            }
+            log.error("a step of agent %s has ended its worker: %s", step.agent_id, record.reason, extra=labels)
             self._refuse(step, AgentCrashed(step.agent_id, text))
 
     def worker_lost(self, error: BaseException) -> bool:
@@ -254,6 +267,8 @@ class Fleet(Dispatch):
                 worker.land(step.number, self.agents)
                 worker.outcomes["timeout"] += 1
                 text = f"a step ran longer than its timeout of {step.timeout:g}s"
+                labels = {"agent_id": step.agent_id, "worker": worker.name, "timeout": step.timeout}
+                log.warning("a step of agent %s takes too long: its worker is killed", step.agent_id, extra=labels)
                 self._refuse(step, StepTimeout(step.agent_id, text))
                 worker.up = False
         if not worker.up:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from ringline.agents.lines import Lines
 from ringline.control.messages import Message
 from ringline.host.exits import ExitRecord
 from ringline.host.handle import NodeHandle, Process, SpawnConfig
+from ringline.host.handle_tasks import begin
 
 _MOST_WAITING: Final = 1000
 """Messages that wait for `receive_message`; with more the child itself has to wait, in its channel."""
@@ -54,11 +56,16 @@ class InputEnd:
 
 
 class SpawnedProcess:
-    """The process as `asyncio.subprocess.Process` shows one; signals go to its whole group."""
+    """The process as `asyncio.subprocess.Process` shows one; signals go to its whole group.
+
+    Messages do not travel by its pipes: closing `stdin` ends the input, `stdout` and `stderr` are what the process prints.
+    """
 
     def __init__(self, process: Process, end: Callable[[], None]) -> None:
         self._process = process
         self.stdin: InputEnd | None = InputEnd(end)
+        self.stdout = Lines()
+        self.stderr = Lines()
 
     @property
     def pid(self) -> int | None:
@@ -132,7 +139,7 @@ class SpawnedProcessHandle(NodeHandle):
 
     def begin(self) -> None:
         """Begin to read what the process sends, and watch for its end; once, by `spawn_process`."""
-        self._life = asyncio.get_running_loop().create_task(self._live(), name=f"spawned:{self.process_id}")
+        self._life = begin(self._live(), f"spawned:{self.process_id}")
 
     async def send_message(self, message: Message) -> None:
         """Send a message of any size up to the channel's. Raises `RuntimeError` if there is no way to the process."""
@@ -194,7 +201,7 @@ class SpawnedProcessHandle(NodeHandle):
 
     async def _live(self) -> None:
         """Take in messages until the process has ended and its channel is read, then free its session."""
-        reading = asyncio.get_running_loop().create_task(self._read(), name=f"spawned-mail:{self.process_id}")
+        reading = begin(self._read(), f"spawned-mail:{self.process_id}")
         try:
             await self.process.wait()
             self._draining = True
@@ -206,6 +213,8 @@ class SpawnedProcessHandle(NodeHandle):
             await asyncio.gather(reading, return_exceptions=True)
             self._mail.put_nowait(None)
             await self._owner.close()
+            self._spawned.stdout.feed_eof()
+            self._spawned.stderr.feed_eof()
 
     async def _read(self) -> None:
         while (message := await self._owner.next_message()) is not None:

@@ -91,7 +91,10 @@ class Local:
                 step.fail(PoolClosedError("the pool was closed"))
             self._hands.join(_PATIENCE_S)
         for step in list(self._steps.values()):
-            log.warning("agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id)
+            labels = {"agent_id": step.agent_id}
+            log.warning(
+                "agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id, extra=labels
+            )
             step.fail(PoolClosedError("the pool was closed"))
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)

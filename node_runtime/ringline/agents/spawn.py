@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final
 
 from ringline.agents.engine import CHILD, SpawnSession, folders, planned
@@ -28,6 +30,7 @@ _KNOWN: Final = (
     "max_message_size",
     "init_timeout_secs",
     "env",
+    "env_allow",
 )
 
 
@@ -44,7 +47,8 @@ async def spawn_process(
 
     `agent_config`: ``agent`` ("module:Class" or "module:function"; needed), ``arguments`` of the class, ``method`` (default
     step, run or invoke), ``logging_config`` (for `logging.config.dictConfig`, applied before the agent is imported), ``paths``
-    (folders for imports), ``env``, ``max_message_size`` in bytes, ``init_timeout_secs``. `inputs`: what the agent is called with; JSON
+    (folders for imports), ``env`` (variables to add), ``env_allow`` (names of the variables that are inherited, ``LC_*`` for all that begin so;
+    without it all but Ringline's own are), ``max_message_size`` in bytes, ``init_timeout_secs``. `inputs`: what the agent is called with; JSON
     values and arrays. `on_unhealthy` (sync or async) is called after `max_health_failures` failed checks in a row.
 
     Raises `SettingsError` for a bad `agent_config`, `NodeLoadError` or `NodeInitError` when the agent can't be made, `ProcessSpawnError`,
@@ -54,7 +58,9 @@ async def spawn_process(
     process_id = str(uuid.uuid4())
     options = {"process_id": process_id, "on_unhealthy": on_unhealthy, "max_health_failures": max_health_failures}
     lines = log_callback or (lambda _, stream, line: log.info("%s %s", stream, line, extra={"process_id": process_id}))
-    session = SpawnSession(_plan(agent_config), config or SpawnConfig(), options, lines)
+    allowed = agent_config.get("env_allow")
+    inherited = _everything if allowed is None else partial(_any_matches, tuple(allowed))
+    session = SpawnSession(_plan(agent_config), config or SpawnConfig(), options, lines, inherited)
     try:
         await session.start()
         handle = session.handle
@@ -74,6 +80,19 @@ def _check(agent_config: Mapping[str, Any]) -> None:
     for name in agent_config:
         if name not in _KNOWN:
             raise SettingsError(f"agent_config has no field '{name}'; {hint(name, _KNOWN)}")
+    allowed = agent_config.get("env_allow", ())
+    if not isinstance(allowed, list | tuple) or not all(isinstance(each, str) for each in allowed):
+        raise SettingsError(
+            f"env_allow of agent_config is a list of variables' names, as in ['HOME', 'LC_*'], not {allowed!r:.60}"
+        )
+
+
+def _everything(_: str) -> bool:
+    return True
+
+
+def _any_matches(allowed: tuple[str, ...], name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in allowed)
 
 
 def _plan(agent_config: Mapping[str, Any]) -> Any:

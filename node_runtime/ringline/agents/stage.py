@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,17 @@ from ringline.errors import DataError
 
 SNAPSHOT: Final = "@agent/"
 """Before an agent's id: its key in shared state."""
+
+
+_at_work = threading.local()
+
+
+def named(record: logging.LogRecord) -> bool:
+    """Say in a record of the log which agent's step wrote it; a filter for handlers, which lets everything pass."""
+    agent_id = getattr(_at_work, "agent_id", None)
+    if agent_id is not None and not hasattr(record, "agent_id"):
+        record.agent_id = agent_id
+    return True
 
 
 class Surroundings(Protocol):
@@ -104,6 +116,7 @@ class Stage:
         if seat.past is not None and seat.past[0] == number:
             return Outcome("done", self._carry(seat.past[1]))
         seat.step = number
+        _at_work.agent_id = agent_id
         try:
             result = seat.work(observation)
             if inspect.isawaitable(result):
@@ -113,6 +126,8 @@ class Stage:
             if not known and threading.current_thread() is threading.main_thread():
                 raise  # a signal, perhaps; in any other thread it is the agent's own
             return failed(error)
+        finally:
+            _at_work.agent_id = None
         try:
             carried = self._carry(result)
             if seat.keeps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, Final
 from ringline.agents.hands import Hands
 from ringline.agents.ledger import MAKER, Ledger
 from ringline.agents.outbox import LONGEST_TEXT, Outbox
-from ringline.agents.stage import Outcome, Stage, failed
+from ringline.agents.stage import Outcome, Stage, failed, named
 from ringline.agents.state import SharedState
 from ringline.agents.values import unpack
 from ringline.agents.wire import Order, unpack_orders
@@ -49,6 +50,8 @@ class AgentWorker(MultiprocessNode):
         self._agents: dict[int, str] = {}
         self._slots: dict[int, int] = {}
         self._stage = Stage(self._shared, self)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(named)
 
     def process(self, data: RuntimeData) -> None:
         """Carry out a batch of orders, answering now and then."""

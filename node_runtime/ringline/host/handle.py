@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ringline.control.messages import Message, MessageType
+from ringline.host.handle_tasks import begin
 from ringline.host.health import HealthCheck, HealthSettings
 
 log = logging.getLogger("ringline.host")
@@ -114,6 +115,7 @@ class NodeHandle:
         if not self.is_alive:
             raise RuntimeError(f"Process {self.process_id} is not running")
         await self._line.send(message)
+        self._say(logging.DEBUG, "sent %s to process %s", message.type.value, self.process_id, type=message.type.value)
 
     async def receive_message(self) -> Message | None:
         """Give the next message that is no answer to a request; None when the process has ended."""
@@ -141,6 +143,9 @@ class NodeHandle:
 
     def deliver(self, message: Message) -> None:
         """Take a message of the process: to whom waits for it, else to `on_message` or the inbox."""
+        self._say(
+            logging.DEBUG, "received %s of process %s", message.type.value, self.process_id, type=message.type.value
+        )
         answer = self._waiting.get(message.message_id)
         if answer is not None and not answer.done():
             answer.set_result(message)
@@ -159,12 +164,12 @@ class NodeHandle:
     async def start_health_check(self, interval: float | None = None) -> None:
         """Check each `interval` seconds in a task of its own; a second start only warns."""
         if self._checking is not None and not self._checking.done():
-            log.warning("health check already running for process %s", self.process_id, extra=self._labels)
+            self._say(logging.WARNING, "health check already running for process %s", self.process_id)
             return
         seconds = interval if interval is not None else self.config.health_check_interval
         run = self.health.run(seconds, lambda: self.is_alive and not self._shutdown_requested)
-        name = f"spawn_health_check:{self.process_id}"
-        self._checking = asyncio.get_running_loop().create_task(run, name=name)
+        self._checking = begin(run, f"spawn_health_check:{self.process_id}")
+        self._say(logging.DEBUG, "started health check of process %s", self.process_id, interval=seconds)
 
     async def stop_health_check(self) -> None:
         """End the checks. Safe from inside `on_unhealthy`, which runs in the checking task."""
@@ -173,6 +178,7 @@ class NodeHandle:
             return
         task.cancel("spawn_health_check_stopped")
         await asyncio.wait([task])
+        self._say(logging.DEBUG, "stopped health check of process %s", self.process_id)
 
     async def shutdown(self, timeout: float | None = None) -> bool:
         """Ask the process to end; True if it did (or had already), False if it had to be forced."""
@@ -186,14 +192,16 @@ class NodeHandle:
             message = Message(MessageType.SHUTDOWN, {"reason": "parent_initiated"})
             answer = await self.request(message, seconds)
             if answer.type is MessageType.SHUTDOWN_ACK:
+                self._say(logging.DEBUG, "process %s agrees to end", self.process_id, type=answer.type.value)
                 await asyncio.wait_for(self.process.wait(), EXIT_AFTER_ACK_S)
         except TimeoutError:
-            log.warning("shutdown of process %s timed out", self.process_id, extra=self._labels | {"timeout": seconds})
+            self._say(logging.WARNING, "shutdown of process %s timed out", self.process_id, timeout=seconds)
         except Exception as error:
             if self.is_alive:
-                log.warning("shutdown of process %s failed: %s", self.process_id, error, extra=self._labels)
+                self._say(logging.ERROR, "shutdown of process %s failed: %s", self.process_id, error)
         if not self.is_alive:
             self.exit_reason = "graceful"
+            self._say(logging.DEBUG, "process %s has ended in order", self.process_id)
             return True
         return await self._force_terminate()
 
@@ -207,6 +215,7 @@ class NodeHandle:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signals.SIGKILL)
         await self.process.wait()
+        self._say(logging.INFO, "process %s was killed", self.process_id)
 
     async def wait_for_completion(self) -> int:
         """Wait for the process' own end; its exit code, -1 if unknown."""
@@ -214,20 +223,36 @@ class NodeHandle:
         if self.is_alive:
             await self.process.wait()
         code = self.exit_code
+        self._say(logging.DEBUG, "process %s has completed", self.process_id)
         return code if code is not None else -1
 
     async def _force_terminate(self) -> bool:
+        """Send SIGTERM, then SIGKILL; True only if the process was gone before any of them."""
         if not self.is_alive:
             return True
-        self.exit_reason = "forced"
-        with contextlib.suppress(ProcessLookupError):
+        try:
             self.process.send_signal(signals.SIGTERM)
+        except ProcessLookupError:
+            await self.process.wait()  # its end is on its way to us
+            self.exit_reason = "already_dead"
+            return True
+        self.exit_reason = "forced"
         try:
             await asyncio.wait_for(self.process.wait(), TERM_PATIENCE_S)
         except TimeoutError:
-            log.warning("process %s did not terminate, killing", self.process_id, extra=self._labels)
+            self._say(
+                logging.WARNING, "process %s did not terminate, killing", self.process_id, timeout=TERM_PATIENCE_S
+            )
             await self.force_kill()
+        else:
+            self._say(logging.INFO, "process %s was terminated", self.process_id)
         return False
+
+    def _say(self, level: int, text: str, *words: object, **fields: object) -> None:
+        """Log with what tells one process from another."""
+        if log.isEnabledFor(level):
+            known = {"pid": self.pid, "exit_code": self.exit_code}
+            log.log(level, text, *words, extra={**self._labels, **known, **fields})
 
     async def _ask_health(self, timeout_s: float) -> bool:
         answer = await self.request(Message(MessageType.HEALTH_CHECK, {}), timeout_s)

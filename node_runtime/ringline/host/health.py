@@ -79,13 +79,15 @@ class HealthCheck:
             await self._failed("wrong_answer")
             return False
         self.healthy, self.failures, self._fired = True, 0, False
+        log.debug("health check of %s passed", self.name, extra=self._extra)
         return True
 
     async def _failed(self, reason: str) -> None:
         self.healthy = False
         self.failures += 1
         self.failures_by_reason[reason] = self.failures_by_reason.get(reason, 0) + 1
-        log.warning("health check of %s: %s (%d in a row)", self.name, reason, self.failures, extra=self._extra)
+        labels = {**self._extra, "reason": reason, "timeout": self.settings.timeout_s}
+        log.warning("health check of %s: %s (%d in a row)", self.name, reason, self.failures, extra=labels)
         if self.failures < self.settings.max_failures or self._fired or self.on_unhealthy is None:
             return
         self._fired = True

@@ -89,7 +89,11 @@ class LocalLauncher:
         return made[0]
 
     def zygotes(self, session_id: str, on_event: EventHandler, on_lost: Callable[[str], None]) -> ZygoteClient:
-        return ZygoteClient(session_id, self.directory, on_event, on_lost, zygote_environment(os.environ))
+        return ZygoteClient(session_id, self.directory, on_event, on_lost, zygote_environment(self.environment()))
+
+    def environment(self) -> Mapping[str, str]:
+        """Give the variables that nodes inherit, less our own."""
+        return os.environ
 
     def launch(self, session_id: str) -> Launch:
         return Launch(session_id, self.directory, self.token, self._script or main_script(), self._pythons)

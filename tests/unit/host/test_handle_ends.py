@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
+import uuid
 from collections.abc import Callable
 
 import pytest
 
+from ringline.agents import running_tasks
 from ringline.control.messages import Message, MessageType
 from ringline.host import handle as handles
+from ringline.host import health
 from ringline.host.handle import NodeHandle
-from tests.unit.host.fakes import FakeLine, FakeProcess, handle_of
+from ringline.host.health import HealthCheck, HealthSettings
+from ringline.host.shutdown import end_nodes
+from ringline.node.logs import JsonFormatter
+from tests.unit.host.fakes import FakeLine, FakeProcess, handle_of, member_of
 
 LONG_S = 60.0
 
@@ -110,9 +117,11 @@ async def test_one_that_is_gone_before_the_signal_is_no_error(number: int) -> No
     handle = handle_of(process, FakeLine())
     if number == signal.SIGKILL:
         await handle.force_kill()
+        assert handle.exit_reason == "forced"
     else:
-        assert await handle.shutdown(0.01) is False
-    assert (process.signals, handle.exit_reason, handle.exit_code) == ([number], "forced", 1)
+        assert await handle.shutdown(0.01) is True  # nothing had to be forced
+        assert handle.exit_reason == "already_dead"
+    assert (process.signals, handle.exit_code) == ([number], 1)
 
 
 async def test_a_log_line_of_a_shutdown_that_took_too_long_has_its_labels(caplog: pytest.LogCaptureFixture) -> None:
@@ -167,5 +176,164 @@ async def test_an_end_in_the_middle_of_a_check_is_a_failure() -> None:
 
     line.reactions[MessageType.HEALTH_CHECK] = end
     assert not await handle.health.check()
-    assert sum(handle.health.failures_by_reason.values()) == 1
+    assert handle.health.failures_by_reason == {"error": 1}
     assert not handle.is_healthy
+
+
+class Clock:
+    """Time that passes only while somebody sleeps, or as the test wants."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(health, "time", clock)
+    monkeypatch.setattr(health, "asyncio", clock)
+    return clock
+
+
+async def test_checks_begin_one_interval_apart_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clocked(monkeypatch)
+    begun: list[float] = []
+
+    async def ask(_: float) -> bool:
+        begun.append(clock.now)
+        clock.now += 1.5
+        return True
+
+    checked = HealthCheck("p1", ask, HealthSettings(), None, {})
+    await checked.run(5.0, lambda: len(begun) < 3)
+    assert begun == [1005.0, 1010.0, 1015.0]
+    assert clock.slept == [5.0, 3.5, 3.5]
+
+
+async def test_what_a_check_raises_is_a_failure_and_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked(monkeypatch)
+    asked: list[int] = []
+
+    async def ask(_: float) -> bool:
+        asked.append(1)
+        if len(asked) == 1:
+            raise ValueError("unexpected")
+        return True
+
+    checked = HealthCheck("p1", ask, HealthSettings(), None, {})
+    seen: list[tuple[bool, int]] = []
+
+    def goes_on() -> bool:
+        seen.append((checked.healthy, checked.failures))
+        return len(asked) < 2
+
+    await checked.run(5.0, goes_on)
+    assert (False, 1) in seen
+    assert (checked.healthy, checked.failures, checked.failures_by_reason) == (True, 0, {"error": 1})
+
+
+async def test_no_check_follows_the_wish_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked(monkeypatch)
+    asked: list[int] = []
+
+    async def ask(_: float) -> bool:
+        asked.append(1)
+        return True
+
+    answers = iter((True, False))
+    await HealthCheck("p1", ask, HealthSettings(), None, {}).run(5.0, lambda: next(answers))
+    assert asked == []  # it was wished during the first interval
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_id_is_a_uuid_of_chance() -> None:
+    ids = [NodeHandle(FakeProcess(), FakeLine()).process_id for _ in range(2)]
+    assert [uuid.UUID(each).version for each in ids] == [4, 4]
+    assert len(set(ids)) == 2
+
+
+async def test_nodes_and_pods_are_asked_to_end_with_the_same_words() -> None:
+    process, line = FakeProcess(), FakeLine()
+    member = member_of("a", process, line)
+    line.reactions[MessageType.SHUTDOWN] = lambda _: process.finish(0)
+    await end_nodes([member], drain=False, grace_s=LONG_S, hurry=asyncio.Event())
+    (message,) = [each for each in line.sent if each.type is MessageType.SHUTDOWN]
+    assert message.payload == {"reason": "parent_initiated"}
+
+
+async def test_each_step_of_a_life_is_logged_with_fields(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    process, line = FakeProcess(), FakeLine()
+    handle = handle_of(process, line)
+    line.reactions[MessageType.HEALTH_CHECK] = lambda message: handle.deliver(
+        message.reply(MessageType.HEALTH_CHECK_RESPONSE)
+    )
+    handle.health.settings = HealthSettings(timeout_s=LONG_S)
+    await handle.start_health_check(LONG_S)
+    assert await handle.health.check()
+    answering(handle, MessageType.SHUTDOWN_ACK, lambda: process.finish(0))
+    assert await handle.shutdown(LONG_S)
+    told = {record.getMessage().replace("p1", "*"): record for record in caplog.records}
+    ours = [record for record in caplog.records if record.name == "ringline.host"]
+    assert {record.process_id for record in ours} == {"p1"}  # type: ignore[attr-defined]
+    for text, field, value in [
+        ("sent HEALTH_CHECK to process *", "type", "HEALTH_CHECK"),
+        ("received HEALTH_CHECK_RESPONSE of process *", "type", "HEALTH_CHECK_RESPONSE"),
+        ("started health check of process *", "interval", LONG_S),
+        ("stopped health check of process *", "pid", 4711),
+        ("sent SHUTDOWN to process *", "type", "SHUTDOWN"),
+        ("process * agrees to end", "type", "SHUTDOWN_ACK"),
+        ("process * has ended in order", "exit_code", 0),
+    ]:
+        assert getattr(told[text], field) == value
+    assert {record.levelno for record in ours} == {logging.DEBUG}
+
+
+async def test_what_goes_wrong_is_logged_at_its_level(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handles, "TERM_PATIENCE_S", 0.01)
+    caplog.set_level(logging.INFO)
+    handle = handle_of(FakeProcess(dies_of=[signal.SIGKILL]), FakeLine())
+    assert not await handle.health.check()
+    assert not await handle.shutdown(0.01)
+    fields = [
+        (record.levelname, getattr(record, "timeout", None), getattr(record, "exit_code", None))
+        for record in caplog.records
+    ]
+    assert fields == [
+        ("WARNING", 0.05, None),  # the health check
+        ("WARNING", 0.01, None),  # the shutdown
+        ("WARNING", 0.01, None),  # the time after SIGTERM
+        ("INFO", None, 137),  # killed
+    ]
+
+
+def test_the_fields_become_keys_of_a_line_of_json() -> None:
+    record = logging.makeLogRecord({"msg": "sent", "process_id": "p1", "pid": 7, "type": "INPUT", "timeout": 3.0})
+    found = json.loads(JsonFormatter({"session": "s"}).format(record))
+    assert (found["process_id"], found["pid"], found["type"], found["timeout"]) == ("p1", 7, "INPUT", 3.0)
+
+
+async def test_the_tasks_that_run_are_listed_by_group_with_the_place_where_they_wait() -> None:
+    handle = handle_of(FakeProcess(), FakeLine())
+    before = [task.name for task in running_tasks("runner.spawn")]
+    assert "spawn_health_check:p1" not in before
+    await handle.start_health_check(LONG_S)
+    await asyncio.sleep(0)
+    (found,) = [task for task in running_tasks("runner.spawn") if task.name == "spawn_health_check:p1"]
+    assert found.group == "runner.spawn"
+    assert "health.py:" in found.where
+    assert running_tasks("another") == []
+    assert found in running_tasks()
+    await handle.stop_health_check()
+    assert "spawn_health_check:p1" not in [task.name for task in running_tasks()]
