@@ -1,4 +1,4 @@
-"""The soak in ten seconds, its report and its page. Whether memory is flat is asked of the half hour, not of this."""
+"""The soak in six seconds, its report and its page. Whether memory is flat is asked of the half hour, not of this."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
 
 
-def test_ten_seconds_with_faults_keep_every_promise(tmp_path: Path) -> None:
+def test_six_seconds_with_faults_keep_every_promise(tmp_path: Path) -> None:
     faults = "kill,flush,hoard,pause"
-    limits = ("--minutes", "0.16", "--every", "1.5", "--sample", "0.5", "--recovery-limit", "90")
+    limits = ("--minutes", "0.1", "--every", "1.5", "--sample", "0.5", "--recovery-limit", "90")
     files = ("--json", str(tmp_path / "soak.json"), "--page", str(tmp_path / "soak.md"))
     done = run(*limits, *files, "--faults", faults)
     assert (tmp_path / "soak.json").exists(), done.stdout + done.stderr
