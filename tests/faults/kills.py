@@ -30,6 +30,7 @@ from ringline.graph.layout import ChannelPlan, Overflow, arena_layout, offsets
 from ringline.names import HOST
 from ringline.shm import Arena, reclaim_dead
 from tests.faults import kill_actor
+from tests.faults.nursery import Child, Nursery
 from tests.helpers import variant
 
 MAX_LIFE_S = 0.12
@@ -121,13 +122,13 @@ class KillScene:
         self.host = Arena.create(directory, self.layout)
         self.oracle = kill_actor.Oracle(directory)
         self.oracle.write(kill_actor.LARGE, setting.large)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.nursery = Nursery(surroundings(""))
+        self.processes: dict[str, Child | subprocess.Popen[bytes]] = {}
         self.failpoints: dict[str, str] = {}
 
     def spawn(self, role: str, failpoint: str = "") -> None:
-        command = [sys.executable, "-S", kill_actor.__file__, str(self.directory), role]
         self.failpoints[role] = failpoint
-        self.processes[role] = subprocess.Popen(command, env=surroundings(failpoint))
+        self.processes[role] = self.nursery.spawn(self.directory, role, failpoint)
 
     def reclaim(self, role: str, *, keep_queue: bool, tries: int = 1 << 30) -> bool:
         """Repeat while a neighbour sits in a commit, as the host does."""
@@ -164,6 +165,7 @@ class KillScene:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        self.nursery.close()
         self.host.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
