@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from ringline.agents.state_file import CHANGE, DIRTY, LONGEST_KEY, NOWHERE, Extent, StateFile
 from ringline.agents.state_heap import DELETED, allocate, free, rebuild, size_class
+from ringline.agents.sync import SharedEvent, SharedLock
 from ringline.agents.values import pack, unpack
 from ringline.errors import StateError, StateFullError
 from ringline.shm._core import load_word, store_word, wait_word, wake_word
@@ -169,6 +170,18 @@ class SharedState:
     def __delitem__(self, key: str) -> None:
         if not self.delete(key):
             raise KeyError(key)
+
+    # -- what agents do together -----------------------------------------------------------------------------------
+
+    def lock(self, name: str) -> SharedLock:
+        """Give the lock of that name: one at a time of all threads of all processes that share this state."""
+        self._file.check()
+        return SharedLock(self, name)
+
+    def event(self, name: str) -> SharedEvent:
+        """Give the event of that name, which is an entry of this state."""
+        self._file.check()
+        return SharedEvent(self, name)
 
     # -- inner -----------------------------------------------------------------------------------------------------
 
