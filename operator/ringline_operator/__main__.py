@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import gc
 import inspect
 import itertools
 import logging
@@ -15,7 +16,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import kopf
 
@@ -25,6 +26,8 @@ from ringline_operator import logs
 from ringline_operator.credentials import credentials
 from ringline_operator.settings import PREFIX, OperatorSettings, operator_settings
 
+COLLECT_AFTER: Final = 10_000
+"""New objects before the youngest are looked through; Python's own number is 700."""
 NO_CLUSTER = (
     "ringline-operator: no cluster to talk to: it is neither in a pod with a service account, nor does KUBECONFIG or "
     "~/.kube/config name one"
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     import ringline_operator.app  # noqa: F401  (registers the handlers)
 
+    spare_the_collector()
     asyncio.run(
         kopf.operator(
             namespaces=settings.watched,
@@ -57,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     )
     return 0
+
+
+def spare_the_collector() -> None:
+    """Let the garbage collector look at less, less often: lists are a million objects without a cycle among them.
+
+    It took half of the time of a start with a thousand sessions.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -57,6 +57,24 @@ def test_without_a_cluster_it_says_where_it_looked() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_its_start_loads_no_client_that_happens_to_be_installed_and_spares_the_collector() -> None:
+    script = (
+        "import gc, sys, ringline_operator.__main__ as program; before = gc.get_freeze_count();"
+        "program.spare_the_collector();"
+        "print([name for name in sys.modules if name.startswith(('kubernetes.', 'kubernetes_asyncio.', 'pykube.'))],"
+        " before == 0 < gc.get_freeze_count(), gc.get_threshold()[0] == program.COLLECT_AFTER)"
+    )
+    path = os.pathsep.join((str(ROOT / "operator"), str(ROOT / "node_runtime")))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[0] == "[] True True"
+
+
 def test_where_the_kubelet_asks_can_be_set() -> None:
     assert "http://0.0.0.0:8080/healthz" in operator("--help").stdout
 
