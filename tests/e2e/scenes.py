@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from tests.e2e.api import PODS, SESSIONS, proxied
 from tests.e2e.kubectl import KubectlError, Namespace, phase
 
 API = "ringline.dev/v1alpha1"
@@ -77,6 +81,39 @@ def wait_for_flow(namespace: Namespace, pod: str, more_than: float = 10.0) -> fl
     return namespace.wait(
         f"messages to flow in {pod}", lambda: count if (count := messages(namespace, pod)) > more_than else None
     )
+
+
+class Moments:
+    """When the kubelet first said something of a pipeline's pod, and when the session's own status did, both by watches."""
+
+    def __init__(self, pipeline: str, pod_says: Callable[[str], bool], session_says: Callable[[str], bool]) -> None:
+        self._pipeline = pipeline
+        self._says = {"Pod": pod_says, "MediaSession": session_says}
+        self.begun = time.time()
+        self.seen: dict[str, float] = {}
+
+    def see(self, body: dict[str, Any], now: float) -> None:
+        kind, labels = body["kind"], body["metadata"].get("labels") or {}
+        if labels.get("ringline.dev/pipeline") == self._pipeline and self._says[kind](str(body.get("status"))):
+            self.seen.setdefault(kind, now)
+
+    def figures(self, what: str) -> dict[str, float]:
+        """Give both, in seconds since it began."""
+        kubelet, session = (round(self.seen[kind] - self.begun, 2) for kind in ("Pod", "MediaSession"))
+        return {f"{what} to the kubelet's word": kubelet, f"{what} to the session's status": session}
+
+
+@contextmanager
+def moments(
+    namespace: Namespace, pipeline: str, pod_says: Callable[[str], bool], session_says: Callable[[str], bool]
+) -> Iterator[Moments]:
+    """Follow a pipeline's pods and sessions while entered, and until both have said it; the clock runs from here on."""
+    found = Moments(pipeline, pod_says, session_says)
+    pods, sessions = (path.format(namespace=namespace.name) for path in (PODS, SESSIONS))
+    with proxied() as api, api.watching(pods, found.see), api.watching(sessions, found.see):
+        found.begun = time.time()
+        yield found
+        namespace.wait("both to say it", lambda: len(found.seen) == 2)
 
 
 def life(pod: dict[str, Any]) -> tuple[str, list[tuple[str, str, int]]]:

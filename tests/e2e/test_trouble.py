@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.kubectl import Namespace, condition, phase
-from tests.e2e.scenes import flowing, pods_of, session_of, sessions
+from tests.e2e.scenes import flowing, moments, pods_of, session_of, sessions
 
 QUOTA = {
     "apiVersion": "v1",
@@ -77,16 +77,31 @@ def test_a_pod_that_fits_on_no_machine_says_so(namespace: Namespace, report: dic
     namespace.delete("mediapipeline", "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("registry", "how"), [("127.0.0.1:1", "registry refuses"), ("registry.invalid", "registry is not found")]
+)
 def test_an_image_that_can_not_be_pulled_says_so_and_is_not_asked_for_in_a_loop(
-    namespace: Namespace, report: dict[str, Any]
+    namespace: Namespace, report: dict[str, Any], registry: str, how: str
 ) -> None:
-    body = flowing("imageless")
-    body["spec"]["nodes"][0]["image"] = "registry.invalid/nobody/has-this:1"
-    words = ("ErrImagePull", "ImagePullBackOff", "registry.invalid")
-    said = told(namespace, body, words, report, "image that can't be pulled")
-    assert said["reason"] in ("ErrImagePull", "ImagePullBackOff")
-    assert len(pods_of(namespace, "imageless")) == 1
-    namespace.delete("mediapipeline", "imageless")
+    name = f"imageless-{how.rpartition(' ')[2]}"
+    body = flowing(name)
+    body["spec"]["nodes"][0]["image"] = f"{registry}/nobody/has-this:1"
+    words = ("ErrImagePull", "ImagePullBackOff")
+
+    def says(status: str) -> bool:
+        return any(word in status for word in words)
+
+    with moments(namespace, name, says, says) as seen:
+        namespace.apply(body)
+    report.update(seen.figures(f"image whose {how}"))
+    assert registry in why(namespace, name)["message"]
+    assert len(pods_of(namespace, name)) == 1
+    namespace.delete("mediapipeline", name)
+
+
+def says_why(status: str) -> bool:
+    """Whether the condition does; the exit in status.nodes does not count."""
+    return "node 'gain_1' exited with code 1" in status and "no_such_type" in status
 
 
 def test_a_node_that_fails_to_initialize_is_named_with_its_last_words(
@@ -98,9 +113,13 @@ def test_a_node_that_fails_to_initialize_is_named_with_its_last_words(
         {"from": "tone.audio", "to": "gain_1.audio"},
         {"from": "gain_1.audio", "to": "meter.audio"},
     ]
-    said = told(namespace, body, ("no_such_type",), report, "crash in initialize")
-    assert "gain_1" in said["message"]
+    begun = time.monotonic()
+    with moments(namespace, "broken", lambda status: "'exitCode': 1" in status, says_why) as seen:
+        namespace.apply(body)
+    report.update(seen.figures("crash in initialize"))
     session = namespace.wait("the failure", lambda: session_of(namespace, "broken", "Failed"))
+    report["crash in initialize to session failed"] = round(time.monotonic() - begun, 2)
+    assert condition(session, "Ready")["reason"] == "UnknownNodeTypeError"
     nodes = {node["name"]: node for node in session["status"]["nodes"]}
     assert set(nodes) == {"tone", "gain_1", "meter"}
     assert nodes["gain_1"]["lastExit"]["exitCode"] == 1
