@@ -88,8 +88,20 @@ def test_the_operator_has_the_documented_rights_and_no_other(operator: Namespace
     assert rights(operator) == {(name, verbs, only) for _, name, verbs, only in wanted}
 
 
-def test_an_upgrade_does_not_touch_a_living_session(namespace: Namespace, session: dict[str, Any]) -> None:
+def test_neither_an_upgrade_nor_the_way_back_touches_a_living_session(
+    namespace: Namespace, operator: Namespace, session: dict[str, Any]
+) -> None:
+    def annotated() -> bool:
+        found = operator.list("pods", "app.kubernetes.io/name=ringline-operator")
+        notes = [pod["metadata"].get("annotations", {}) for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return any("upgraded" in each for each in notes)
+
     change("podAnnotations.upgraded=yes")
+    operator.wait("an operator of the new release", annotated)
+    (pod,) = namespace.list("pods", "ringline.dev/pipeline=voice")
+    assert life(pod) == life(session)
+    helm("rollback", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "120s")
+    operator.wait("that operator to go", lambda: not annotated())
     (pod,) = namespace.list("pods", "ringline.dev/pipeline=voice")
     assert life(pod) == life(session)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.kubectl import Namespace, condition, phase
-from tests.e2e.scenes import flowing, messages, moments, running_pod, session_of, wait_for_flow
+from tests.e2e.scenes import claim, flowing, messages, moments, running_pod, session_of, wait_for_flow
 
 KILL = (
     "import os,signal;"
@@ -207,6 +207,35 @@ def test_an_evicted_pod_is_replaced(namespace: Namespace, pipeline: str, report:
     session = namespace.wait("the next attempt", again)
     report["pod evicted to next attempt running"] = round(time.monotonic() - begun, 2)
     assert session["status"]["podName"] != pod
+
+
+def test_names_that_are_used_again_at_once_get_lives_of_their_own(namespace: Namespace, report: dict[str, Any]) -> None:
+    """A pipeline and a claim, with data flowing, are deleted and made again before their pods have ended."""
+    body = flowing("again", replicas=0)
+    namespace.apply(body, claim("once", "again"))
+
+    def flows(former: str) -> str:
+        def other() -> str:
+            found = namespace.get("mediasession", "once")
+            pod = namespace.get("pod", "once-0") if phase(found) == "Running" else None
+            owners = [ref["uid"] for ref in (pod or {}).get("metadata", {}).get("ownerReferences", ())]
+            uid = found["metadata"]["uid"] if found else ""
+            return uid if uid in owners and uid != former else ""
+
+        uid = namespace.wait("the claim's own pod", other)
+        wait_for_flow(namespace, "once-0")
+        return uid
+
+    first = flows("")
+    begun = time.monotonic()
+    for kind, name in (("mediasession", "once"), ("mediapipeline", "again")):
+        namespace.delete(kind, name, wait=False)
+    namespace.apply(body, claim("once", "again"))
+    flows(first)
+    report["claim made again to data flowing"] = round(time.monotonic() - begun, 2)
+    assert [pod["metadata"]["name"] for pod in namespace.list("pods", "ringline.dev/pipeline=again")] == ["once-0"]
+    namespace.delete("mediasession", "once")
+    namespace.delete("mediapipeline", "again")
 
 
 @pytest.mark.parametrize("absent", [False, True], ids=["with the operator", "without an operator"])

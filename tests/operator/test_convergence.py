@@ -191,6 +191,31 @@ async def test_two_claims_for_one_pod_give_it_to_exactly_one() -> None:
     assert len(owners) == len(set(owners))
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["in order", "the end told last"])
+async def test_a_claim_made_again_under_its_name_gets_a_pod_of_its_own(*, late: bool) -> None:
+    api = FakeApi()
+    api.graceful = True
+    api.put_object("MediaPipeline", "default", pipeline(replicas=0))
+    api.put_object("MediaSession", "default", claim("call"))
+    process = Process(api)
+    await process.settle()
+    told = len(api.history)
+    api.remove("MediaSession", "default", "call")
+    again = api.put_object("MediaSession", "default", claim("call"))["metadata"]["uid"]
+    news = api.history[told:]
+    for kind, event, body in sorted(news, key=lambda item: item[1] == "DELETED") if late else news:
+        process.cache.note(kind, event, body)
+    await process.look()
+    assert [pod["metadata"]["name"] for pod in api.of("Pod")] == ["call-0"], "the former one still ends"
+    (session,) = api.of("MediaSession")
+    assert {item["reason"] for item in session["status"]["conditions"] if item["status"] == "False"} >= {"NameTaken"}
+    api.bury()
+    await process.settle()
+    (pod,) = api.of("Pod")
+    assert pod["metadata"]["ownerReferences"][0]["uid"] == again
+    assert [item["status"]["phase"] for item in api.of("MediaSession")] == ["Running"]
+
+
 async def test_a_refused_pipeline_says_why_in_its_status() -> None:
     api = FakeApi()
     api.put_object("MediaPipeline", "default", pipeline(channels=[{"from": "vad.speech", "to": "meter.audo"}]))
