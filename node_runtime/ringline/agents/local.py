@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,17 +30,21 @@ _PATIENCE_S: Final = 5.0
 """With steps in work when the pool is closed."""
 
 
+_SHORT_S: Final = 0.0002
+"""Shorter steps are done by one thread sooner than by several that hand Python's lock to each other."""
+
+
 class Local:
     """A backend without processes. Values are copied as if they were sent, so that an agent behaves alike everywhere."""
 
     def __init__(self, threads: int, state_bytes: int) -> None:
-        self._threads = threads
         self._state_bytes = state_bytes
         self._steps: dict[int, Step] = {}
-        self._hands: Hands[Step] | None = Hands(threads, self._run) if threads else None
+        self._hands: Hands[Step] | None = Hands(threads, self._run, _SHORT_S) if threads else None
         self._lock = threading.Lock()
         self._agents: set[str] = set()
-        self._counts = Worker(0, "w0")
+        self._counts = [Worker(number, f"w{number}") for number in range(max(1, threads))]
+        """What each thread did; its own alone, so that it needs no lock."""
 
     def start(self) -> None:
         """Make the shared state, which here only its agents share."""
@@ -78,11 +83,13 @@ class Local:
     def facts(self) -> PoolFacts:
         """Count."""
         waiting = self._hands.waiting if self._hands is not None else 0
-        counts = self._counts
-        worker = WorkerFacts(
-            "w0", None, len(self._agents), dict(counts.outcomes), {}, 0, tuple(counts.histogram), counts.busy_s, waiting
-        )
-        return PoolFacts(max(1, self._threads), waiting, 0, 0, (worker,))
+        outcomes: Counter[str] = Counter()
+        for each in self._counts:
+            outcomes.update(each.outcomes)
+        latency = tuple(map(sum, zip(*(each.histogram for each in self._counts), strict=True)))
+        busy_s = sum(each.busy_s for each in self._counts)
+        worker = WorkerFacts("w0", None, len(self._agents), dict(outcomes), {}, 0, latency, busy_s, waiting)
+        return PoolFacts(len(self._counts), waiting, 0, 0, (worker,))
 
     def close(self) -> None:
         """End the threads after the steps in work, and fail those that wait."""
@@ -99,16 +106,16 @@ class Local:
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, step: Step, _: int = 0) -> None:
-        if step.expired:
+    def _run(self, step: Step, thread: int = 0) -> None:
+        if step.deadline_ns and step.expired:
             step.fail(StepExpired(step.agent_id, "the step's deadline passed before it began"))
-        if step.done() or not step.begin():
+        if not step.begin():
             return
         if step.agent_id not in self._agents:
             step.fail(AgentError(step.agent_id, "it was removed from the pool"))
             return
         self._steps[step.number] = step
-        clock = self._clock(step)
+        clock = None if step.timeout is None else self._clock(step, step.timeout)
         began = time.perf_counter_ns()
         outcome = self._stage.step(step.number, step.agent_id, step.load)
         busy_us = (time.perf_counter_ns() - began) // 1000
@@ -117,16 +124,24 @@ class Local:
             clock.cancel()
         if step.timeout is not None and busy_us > step.timeout * 1e6:
             step.fail(_late(step))
-        with self._lock:
-            self._counts.outcomes[outcome.kind] += 1
-            self._counts.observe(busy_us)
+        self._count(thread, outcome.kind, busy_us)
         settle(step, outcome)
 
-    def _clock(self, step: Step) -> threading.Timer | None:
+    def _count(self, thread: int, kind: str, busy_us: int) -> None:
+        counts = self._counts[thread]
+        if self._hands is not None:
+            counts.outcomes[kind] += 1
+            counts.observe(busy_us)
+            return
+        with self._lock:  # inline: any of the caller's threads
+            counts.outcomes[kind] += 1
+            counts.observe(busy_us)
+
+    def _clock(self, step: Step, timeout_s: float) -> threading.Timer | None:
         """Have a step of a thread fail in time; its thread, which nothing can end, goes on."""
-        if step.timeout is None or not self._threads:
+        if self._hands is None:
             return None
-        clock = threading.Timer(step.timeout, lambda: step.fail(_late(step)))
+        clock = threading.Timer(timeout_s, lambda: step.fail(_late(step)))
         clock.daemon = True
         clock.start()
         return clock

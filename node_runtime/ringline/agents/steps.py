@@ -31,6 +31,21 @@ class Step(Future[Any]):
     cancelled after all. `progress` is what the agent reported last.
     """
 
+    # What most steps never change; a step is made in a few microseconds.
+    timeout: float | None = None
+    deadline_ns = 0
+    progress = Progress()
+    sent = False
+    slot = 0
+    suspect = False
+    unwanted = False
+    """Whether somebody tried to cancel it."""
+    recall: Callable[[Step], bool] | None = None
+    """Asks whoever has the step whether it can still be kept from being begun; then it calls `take`, so that nobody sends it."""
+    left: Callable[[Step], None] | None = None
+    """Is told when it ends, before those who wait for it."""
+    _begun = False
+
     def __init__(
         self,
         agent_id: str,
@@ -44,21 +59,12 @@ class Step(Future[Any]):
         self.number = next(_numbers)
         self.agent_id = agent_id
         self.load = load
-        self.timeout = timeout
-        self.deadline_ns = time.monotonic_ns() + int(deadline * 1e9) if deadline is not None else 0
         self.rank = (-priority, self.number)
         """What comes first: a higher priority, then an earlier step."""
-        self.progress = Progress()
-        self.sent = False
-        self.slot = 0
-        self.suspect = False
-        self.unwanted = False
-        """Whether somebody tried to cancel it."""
-        self.recall: Callable[[Step], bool] | None = None
-        """Asks whoever has the step whether it can still be kept from being begun; then it calls `take`, so that nobody sends it."""
-        self.left: Callable[[Step], None] | None = None
-        """Is told when it ends, before those who wait for it."""
-        self._begun = False
+        if timeout is not None:
+            self.timeout = timeout
+        if deadline is not None:
+            self.deadline_ns = time.monotonic_ns() + int(deadline * 1e9)
         # Whoever gets the one thing out of a list is the one: that needs no lock.
         self._begin_right, self._end_right = [None], [None]
 

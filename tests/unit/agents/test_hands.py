@@ -22,22 +22,11 @@ def ended(hands: Hands[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowed", "prompt", "stuck", "then"),
-    [
-        (1, True, False, 2),
-        (1, False, True, 2),
-        (4, True, False, 6),
-        (19, True, True, 20),
-        (20, True, False, 20),
-        (20, False, False, 15),
-        (2, False, False, 1),
-        (1, False, False, 1),
-    ],
+    ("allowed", "room", "then"),
+    [(1, True, 2), (4, True, 6), (19, True, 20), (20, True, 20), (20, False, 15), (2, False, 1), (1, False, 1)],
 )
-def test_there_are_more_where_there_is_room_and_fewer_where_there_is_none(
-    allowed: int, prompt: bool, stuck: bool, then: int
-) -> None:
-    assert allowed_now(allowed, 20, prompt=prompt, stuck=stuck) == then
+def test_there_are_more_where_there_is_room_and_fewer_where_there_is_none(allowed: int, room: bool, then: int) -> None:
+    assert allowed_now(allowed, 20, room=room) == then
 
 
 def test_an_agents_items_come_one_after_the_other_and_in_order() -> None:
@@ -112,6 +101,26 @@ def test_a_single_agent_has_a_single_thread_and_no_one_watches() -> None:
         until(lambda: len(done) == item + 1 and hands.active == 0)  # noqa: B023  (asked at once)
     assert set(done) == {"0 agents-0"}
     assert "agents-watch" not in [thread.name for thread in threading.enumerate()]
+    ended(hands)
+
+
+def test_there_is_room_for_all_while_work_takes_its_time() -> None:
+    go, done = threading.Event(), []
+
+    def work(item: int, _: int) -> None:
+        time.sleep(0.01 if item == 0 else 0)
+        if item:
+            go.wait()
+        done.append(item)
+
+    hands = Hands(5, work, short_s=0.0001)
+    hands.put(0, 0, 0)
+    until(lambda: hands.active == 0 and bool(done))
+    for item in range(1, 9):
+        hands.put(item, item, item)
+    assert hands.active == 5  # at once, without anybody having looked
+    go.set()
+    until(lambda: len(done) == 9)
     ended(hands)
 
 
