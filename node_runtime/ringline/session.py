@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ringline.data import RuntimeData
 from ringline.errors import EndOfStream, SessionClosedError, SessionError
@@ -29,8 +29,6 @@ from ringline.host.directory import directory_of
 from ringline.host.engine import Engine
 from ringline.host.exits import ExitRecord
 from ringline.host.status import Progress, SessionMetrics, SessionStatus
-from ringline.metrics.collector import SessionCollector
-from ringline.metrics.server import MetricsServer
 from ringline.names import session_id_problem
 from ringline.node.base import MultiprocessNode
 from ringline.node.catalog import entry as catalog_entry
@@ -39,6 +37,9 @@ from ringline.node.discovery import box_entry
 from ringline.node.registry import registered
 from ringline.settings import RuntimeConfig, find_settings_file, resolve_settings
 from ringline.shm import ChannelStats
+
+if TYPE_CHECKING:
+    from ringline.metrics.server import MetricsServer
 
 LogCallback = Callable[[str, str, str], None]
 ProgressCallback = Callable[[Progress], Any]
@@ -110,7 +111,7 @@ class Session:
             self._engine = self._make_engine()
             await self._engine.initialize(lambda progress: self._show(progress_callback, progress))
             if self._metrics_port is not None:
-                self._metrics = MetricsServer(SessionCollector(self._engine), self._metrics_port)
+                self._metrics = _served(self._engine, self._metrics_port)
         except BaseException:
             await self.cleanup()
             raise
@@ -325,6 +326,14 @@ def _entry(cls: type[MultiprocessNode]) -> dict[str, Any]:
 def _executor(plan: SessionPlan) -> str:
     """Give the executor that all nodes share; the plan has checked that they do."""
     return "inline" if any(node.executor == "inline" for node in plan.nodes) else "process"
+
+
+def _served(engine: Engine, port: int) -> MetricsServer:
+    """Serve an engine's metrics. Imported here: few sessions do, and an HTTP server costs a tenth of their imports."""
+    from ringline.metrics.collector import SessionCollector
+    from ringline.metrics.server import MetricsServer
+
+    return MetricsServer(SessionCollector(engine), port)
 
 
 def _print_line(node: str, _stream: str, line: str) -> None:

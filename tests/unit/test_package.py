@@ -58,6 +58,14 @@ def test_importing_ringline_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_a_session_imports_no_server_unless_it_is_to_serve() -> None:
+    probe = (
+        "import sys, ringline.session; print(*sys.modules.keys() & {'prometheus_client', 'http.server', 'jsonschema'})"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_every_public_name_can_be_had_from_the_top() -> None:
     missing = [name for name in ringline.__all__ if not hasattr(ringline, name)]
     assert missing == []
