@@ -1,6 +1,7 @@
 """Soak a session: ``python -m benchmarks.soak [--minutes 30] [--json FILE] [--page docs/soak.md]`` from the top of the repository.
 
-Exit code 0 if every promise was kept, 1 if not, 2 for wrong usage.
+``--again FILE --page docs/soak.md`` judges and draws the latencies of an earlier run once more, from what it wrote with ``--json``.
+Exit code 0 if no promise was broken, 1 if one was, 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ringline import Pipeline, Session
 from ringline.host import procfs
 from ringline.host.exits import ExitRecord
 
+SAID = {True: "ok ", False: "NOT", None: "?  "}
 WARM_UP = 0.1
 """This share of the soak does not count as its first part: caches fill, pages are touched for the first time."""
 
@@ -132,8 +134,8 @@ class Soak:
             expected=faults.expected_crashes,
             left=left,
             courses=courses,
-            latencies=report.latencies(self.windows, self.seconds * WARM_UP),
         )
+        verdicts += report.steadiness(self.windows, self.seconds * WARM_UP)
         outputs = {
             name: {"received": one.received, "quota_errors": one.quota_errors, "most_held": one.most_held}
             for name, one in self.listeners.items()
@@ -160,6 +162,15 @@ class Soak:
     def _say(self, text: str) -> None:
         if not self.options.quiet:
             print(text, flush=True)
+
+
+def again(file: Path) -> dict[str, Any]:
+    """Read an earlier run's report, and judge its latencies as today."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    steady = report.as_json(report.steadiness(found["windows"], found["seconds"] * WARM_UP))
+    judged = {verdict["promise"] for verdict in steady}
+    found["verdicts"] = [verdict for verdict in found["verdicts"] if verdict["promise"] not in judged] + steady
+    return found
 
 
 def commit() -> str:
@@ -194,6 +205,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", metavar="FILE", type=Path, help="write all figures there")
     made.add_argument("--page", metavar="FILE", type=Path, help="write the page there, its chart beside it as .svg")
+    made.add_argument("--again", metavar="FILE", type=Path, help="run nothing: take an earlier run's --json")
     made.add_argument("--quiet", action="store_true", help="say nothing about single faults")
     return made
 
@@ -210,14 +222,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Nodes are killed on purpose here, which the host logs as errors.
     logging.getLogger("ringline").setLevel(logging.CRITICAL)
-    found = asyncio.run(Soak(options).run())
+    found = asyncio.run(Soak(options).run()) if options.again is None else again(options.again)
     for verdict in found["verdicts"]:
-        print(f"{'ok ' if verdict['kept'] else 'NOT'}  {verdict['promise']}: {verdict['seen']}")
+        print(f"{SAID[verdict['kept']]}  {verdict['promise']}: {verdict['seen']}")
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if options.page is not None:
         page.write(found, options.page)
-    return 0 if all(verdict["kept"] for verdict in found["verdicts"]) else 1
+    return 1 if any(verdict["kept"] is False for verdict in found["verdicts"]) else 0
 
 
 if __name__ == "__main__":

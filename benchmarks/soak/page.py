@@ -22,6 +22,7 @@ SHARED: Final = ": other work shared the machine, so times say less than counts"
 LATENCY: Final = """From the source's clock to the application, windows of a minute (of a short run: a tenth of it). Faults are in them, save in the column *between faults*: from five seconds after one was over until the next.
 The timer is no output: it says how late the machine woke the application from a sleep of 20 ms in the same windows.
 """
+KEPT: Final = {True: "yes", False: "**no**", None: "can't be told: the machine slowed down by more"}
 WIDTH, PANEL, LEFT = 760, 90, 150
 COLOURS: Final = ("#1f6f8b", "#99582a", "#4f772d", "#6a4c93", "#b23a48")
 
@@ -55,7 +56,7 @@ def markdown(found: Mapping[str, Any], chart: str) -> str:
         "## What was promised, and what was seen\n",
         _table(
             ("promise", "kept", "seen"),
-            [(v["promise"], "yes" if v["kept"] else "**no**", v["seen"]) for v in found["verdicts"]],
+            [(v["promise"], KEPT[v["kept"]], v["seen"]) for v in found["verdicts"]],
         ),
         f"![memory, arena, descriptors and faults over time]({chart})\n",
         "## Faults\n",

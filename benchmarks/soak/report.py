@@ -35,10 +35,10 @@ NEVER_COMMITTED: Final = {"newest", "timeout"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """One promise: whether it was kept, and what was seen."""
+    """One promise: whether it was kept (None: this machine can't tell), and what was seen."""
 
     promise: str
-    kept: bool
+    kept: bool | None
     seen: str
 
 
@@ -89,7 +89,6 @@ def verdicts(
     expected: Mapping[str, int],
     left: Sequence[str],
     courses: Mapping[str, Course],
-    latencies: Mapping[str, Course],
 ) -> list[Verdict]:
     """Hold what was seen against what Ringline promises."""
     wrong = [text for listener in listeners.values() for text in listener.wrong]
@@ -119,7 +118,6 @@ def verdicts(
             _seen([f"{row['channel']}: {row['lost_in_reader']}" for row in lost], f"{_total(rows)} in all"),
         ),
         *(_flat(name, found) for name, found in courses.items()),
-        *(_steady(name, found, latencies[TIMER]) for name, found in latencies.items() if name != TIMER),
         Verdict("nothing is left behind", not left, _seen(left, "no process, no file, no directory")),
     ]
 
@@ -148,10 +146,21 @@ def _flat(name: str, course: Course) -> Verdict:
     )
 
 
+def steadiness(windows: Sequence[Mapping[str, Any]], warm_up_s: float) -> list[Verdict]:
+    """Say of each output whether its p99 between faults stayed what it was."""
+    found = latencies(windows, warm_up_s)
+    return [_steady(name, latency, found[TIMER]) for name, latency in found.items() if name != TIMER]
+
+
 def _steady(output: str, latency: Course, timer: Course) -> Verdict:
-    """A p99 is no more exact than the machine: what a timer is late at p99 is allowed beside the share."""
+    """A p99 is no more exact than the machine: what a timer is late at p99 is allowed beside the share.
+
+    Where it grew by more, but the timer's delay grew in proportion at least as much, it is the machine that changed.
+    """
     late = max(timer.first, timer.last)
-    kept = latency.last <= latency.first * (1 + LATENCY_GROWTH) + late
+    kept: bool | None = latency.last <= latency.first * (1 + LATENCY_GROWTH) + late
+    if not kept and timer.growth >= latency.growth:
+        kept = None
     seen = f"{latency.first:.1f} → {latency.last:.1f} ms ({latency.growth:+.0%}); a timer was {timer.first:.1f} → {timer.last:.1f} ms late"
     return Verdict(f"p99 of {output} between faults is flat", kept, seen)
 
