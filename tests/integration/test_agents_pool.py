@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import os
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from ringline.agents import AgentPool, ProcessBasedAgentPool
@@ -48,6 +51,17 @@ def counters(pool: AgentPool, count: int, kind: str = "Counter") -> list[str]:
     for name in names:
         pool.add(name, f"{CODE}:{kind}")
     return names
+
+
+def kill_one(pool: AgentPool, turn: int = 0) -> None:
+    """Kill one of the workers that live now."""
+    while True:
+        pids = pool.statistics()["pids"]
+        with contextlib.suppress(ProcessLookupError):
+            if pids:
+                os.kill(pids[turn % len(pids)], signal.SIGKILL)
+                return
+        time.sleep(0.005)
 
 
 def test_steps_of_each_agent_come_in_order_and_their_state_stays() -> None:
@@ -276,7 +290,79 @@ def test_the_documented_pool_of_processes() -> None:
     with ProcessBasedAgentPool(1, inference=f"{CODE}:inference", paths=[ROOT]) as pool:
         assert pool.run_agent_inference("a1", 21).get(timeout=60) == 42
         assert [pool.run_agent_inference(f"a{number}", number).result() for number in range(5)] == [0, 2, 4, 6, 8]
-        assert {key: pool.belief_cache[key] for key in pool.belief_cache} == {
-            f"a{number}": number for number in range(5)
-        }
+        cache = pool.belief_cache
+        assert {key: cache[key] for key in cache} == {f"a{number}": number for number in range(5)}
+        before = cache.versions()
+        assert pool.run_agent_inference("a3", 30).result() == 60
+        changed = {key for key, version in cache.versions().items() if version > before[key]}
+        assert changed == {"a3"}
+        entry = cache.read("a3")
+        assert entry is not None
+        assert entry.value == 30
+        assert cache.compare_and_set("a3", 31, before["a3"]) is None  # the process wrote since
+        assert cache.compare_and_set("a3", 31, entry.version) is not None
+
+        async def awaited() -> list[Any]:
+            return await asyncio.gather(*(pool.run_agent_inference(f"a{number}", number) for number in range(5)))
+
+        assert asyncio.run(awaited()) == [0, 2, 4, 6, 8]
     assert pool.num_processes == 1
+
+
+def test_a_hundred_and_fifty_agents_live_in_two_hybrid_workers_through_the_death_of_one() -> None:
+    with pool_of("hybrid", workers=2) as pool:
+        names = counters(pool, 150)
+        for turn in range(1, 4):
+            assert pool.map((name, 1) for name in names) == [turn] * 150
+        steps = [pool.submit(name, 1) for name in names]
+        kill_one(pool)
+        # Steps that ran when it was killed are tried again one by one; that one which is blamed for nothing is answered too.
+        results = [step.result() if step.exception() is None else None for step in steps]
+        assert sum(result is None for result in results) <= 1
+        assert {result for result in results if result is not None} == {4}
+        assert all(total in (4, 5) for total in pool.map((name, 1) for name in names))
+        facts = pool.facts()
+        assert [worker.agents for worker in facts.workers] == [75, 75]
+        assert (facts.waiting, facts.anew) == (0, 0)
+
+
+def test_a_pool_goes_on_through_deaths_and_renewals_and_counts_each_answered_step() -> None:
+    """Three rounds; RINGLINE_POOL_SOAK=1000 makes it an hour's soak, in which memory must not grow either."""
+    rounds = int(os.environ.get("RINGLINE_POOL_SOAK", "3"))
+    with pool_of("hybrid", workers=2, threads=4, max_tasks_per_worker=400, max_restarts=100_000) as pool:
+        names = counters(pool, 30)
+        answered = dict.fromkeys(names, 0)
+        sizes: list[int] = []
+        for turn in range(rounds):
+            steps = [(name, pool.submit(name, 1)) for _ in range(5) for name in names]
+            next(as_completed([step for _, step in steps]))
+            kill_one(pool, turn)
+            for name, step in steps:
+                error = step.exception()
+                assert error is None or isinstance(error, AgentCrashed)
+                answered[name] += error is None
+            sizes.append(psutil.Process().memory_info().rss)
+        totals = dict(zip(names, pool.map((name, 0) for name in names), strict=True))
+        assert all(answered[name] <= totals[name] <= answered[name] + rounds for name in names)
+        assert sum(totals.values()) - sum(answered.values()) <= rounds  # one may have been counted and then killed
+        assert pool.facts().waiting == 0
+        if rounds >= 100:
+            assert sizes[-1] < 1.1 * sizes[rounds // 4]
+
+
+def test_what_workers_log_names_the_agent(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGLINE_LOG_FORMAT", "json")
+    caplog.set_level(logging.INFO, logger="ringline.agents")
+    with pool_of() as pool:
+        pool.add("talker", "tests.integration.agents_code.chatty:Remark").result()
+        assert pool.submit("talker", "spoken").result() == "spoken"
+        moody(pool, "bad")
+        with pytest.raises(AgentCrashed):
+            pool.submit("bad", ["leave"]).result()
+    ours = [record for record in caplog.records if record.name == "ringline.agents"]
+    lines = [record for record in ours if "remark spoken" in record.getMessage()]
+    assert [record.worker for record in lines] == ["w0"]  # type: ignore[attr-defined]
+    assert json.loads(lines[0].getMessage())["agent_id"] == "talker"
+    (blamed,) = [record for record in ours if "has ended its worker" in record.getMessage()]
+    assert (blamed.agent_id, blamed.worker, blamed.exit_code) == ("bad", "w0", 3)  # type: ignore[attr-defined]
+    assert blamed.pid > 0  # type: ignore[attr-defined]
