@@ -61,16 +61,21 @@ class Window:
 
 
 class Timer:
-    """The yardstick beside the listeners: how late the machine wakes this very process, whatever Ringline does."""
+    """The yardstick beside the listeners: how late the machine wakes this very process, whatever Ringline does.
+
+    It keeps to its times as a source does: a process that stands still for a second is late for fifty of them.
+    """
 
     def __init__(self, calm: Calm) -> None:
         self.window = Window()
         self._calm = calm
 
     async def run(self) -> None:
+        due = time.monotonic()
         while True:
-            due = time.monotonic() + TICK_S
-            await asyncio.sleep(TICK_S)
+            due += TICK_S
+            if (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(left)
             self.window.add((time.monotonic() - due) * 1e3, calm=bool(self._calm))
 
 

@@ -20,7 +20,7 @@ Run of {started}{commit}, {cpus} CPUs ({cpu}), Linux {kernel}, Python {python}, 
 """
 SHARED: Final = ": other work shared the machine, so times say less than counts"
 LATENCY: Final = """From the source's clock to the application, windows of a minute (of a short run: a tenth of it). Faults are in them, save in the column *between faults*: from five seconds after one was over until the next.
-The timer is no output: it says how late the machine woke the application from a sleep of 20 ms in the same windows.
+The timer is no output: it says how late the application itself was, which was to wake 50 times a second in the same windows.
 """
 KEPT: Final = {True: "yes", False: "**no**", None: "can't be told: the machine slowed down by more"}
 WIDTH, PANEL, LEFT = 760, 90, 150

@@ -40,15 +40,22 @@ class Sample:
 
 
 async def take(session: Session, at_s: float) -> Sample:
-    """Look at every process of the session. One that ends meanwhile counts as far as it was seen."""
+    """Look at every process of the session. One that ends meanwhile counts as far as it was seen.
+
+    In a thread: to read the maps of ten processes takes longer than a message may, and the listeners share this process.
+    """
     nodes = [node.pid for node in (await session.get_status()).nodes.values() if node.pid is not None]
+    return await asyncio.to_thread(_look, nodes, session.directory, at_s)
+
+
+def _look(nodes: Sequence[int], directory: Path, at_s: float) -> Sample:
     everyone = procfs.family(os.getpid())
-    with contextlib.closing(ArenaView.open(session.directory)) as view:
+    with contextlib.closing(ArenaView.open(directory)) as view:
         used = sum(node.heap_used_bytes for node in view.node_stats().values())
     return Sample(
         round(at_s, 1),
-        round(sum(_pss_mb(pid, session.directory) for pid in nodes), 2),
-        round(_pss_mb(os.getpid(), session.directory), 2),
+        round(sum(_pss_mb(pid, directory) for pid in nodes), 2),
+        round(_pss_mb(os.getpid(), directory), 2),
         round(used / 1e6, 2),
         sum(_entries(pid, "fd") for pid in everyone),
         sum(_entries(pid, "task") for pid in everyone),

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,9 +248,13 @@ async def test_the_timer_tells_how_late_the_machine_wakes_this_process() -> None
     task = asyncio.create_task(timer.run())
     while len(timer.window.values) < 3:
         await asyncio.sleep(0.01)
-    task.cancel()
     assert min(timer.window.calm) >= 0
-    assert timer.window.close()["calm_n"] >= 3
+    timer.window.close()
+    time.sleep(0.2)  # noqa: ASYNC251  (the loop is to stand still: every time that passes meanwhile is missed)
+    while len(timer.window.values) < 9:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    assert sum(late >= 100 for late in timer.window.values) >= 4
 
 
 def test_the_report_names_the_commit_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
