@@ -21,9 +21,23 @@ from tests.unit.node.fakes import Channel, Rig
 
 
 def later(action: Callable[[], Any], delay_s: float = 0.05) -> threading.Timer:
+    """Act after a while, which may be before the node has begun: for tests that hold either way."""
     timer = threading.Timer(delay_s, action)
     timer.start()
     return timer
+
+
+def when(condition: Callable[[], object], action: Callable[[], Any]) -> threading.Thread:
+    """Act once something is so, however long the node takes on a busy machine."""
+
+    def work() -> None:
+        while not condition():
+            time.sleep(0.001)
+        action()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
 
 
 class Upper(MultiprocessNode):
@@ -228,7 +242,10 @@ def test_what_is_left_is_sent_at_the_end(asynchronous: bool) -> None:
 
 
 class Endless(MultiprocessNode):
+    """`begun` and `closed` count the messages whose work has begun and was left."""
+
     flushed = 0
+    begun = 0
     closed = 0
 
     def on_flush(self) -> None:
@@ -237,6 +254,7 @@ class Endless(MultiprocessNode):
 
 class EndlessSync(Endless):
     def process(self, data: RuntimeData) -> Iterator[str]:
+        self.begun += 1
         try:
             while data.as_text() == "endless":
                 time.sleep(0.002)
@@ -248,6 +266,7 @@ class EndlessSync(Endless):
 
 class EndlessAsync(Endless):
     async def process(self, data: RuntimeData) -> AsyncIterator[str]:
+        self.begun += 1
         try:
             while data.as_text() == "endless":
                 await asyncio.sleep(0.002)
@@ -259,6 +278,7 @@ class EndlessAsync(Endless):
 
 class StuckAsync(Endless):
     async def process(self, data: RuntimeData) -> str:
+        self.begun += 1
         try:
             if data.as_text() == "endless":
                 await asyncio.sleep(1000)
@@ -276,10 +296,10 @@ def test_a_flush_stops_the_work_in_hand_and_the_node_goes_on(cls: type[Endless])
         rig.flush()
         rig.feed("new", end=True)
 
-    timer = later(flush_and_go_on)
-    assert rig.run() == ["new"]
-    timer.join()
     node: Any = rig.node
+    thread = when(lambda: node.begun, flush_and_go_on)
+    assert rig.run() == ["new"]
+    thread.join()
     assert (node.flushed, node.closed) == (1, 2)
     assert len(rig.answers(MessageType.FLUSHED)) == 1
 
@@ -288,9 +308,10 @@ def test_a_flush_stops_the_work_in_hand_and_the_node_goes_on(cls: type[Endless])
 def test_a_cancel_drops_the_work_in_hand_only(cls: type[Endless]) -> None:
     rig = Rig(cls)
     rig.feed("endless", "next", end=True)
-    timer = later(lambda: rig.order(MessageType.CANCEL))
+    node: Any = rig.node
+    thread = when(lambda: node.begun, lambda: rig.order(MessageType.CANCEL))
     assert [text for text in rig.run() if text != "old"] == ["next"]
-    timer.join()
+    thread.join()
     assert rig.answers(MessageType.CANCEL)
 
 
@@ -391,10 +412,11 @@ def test_a_source_ends_its_stream_when_it_is_exhausted(cls: type[Count]) -> None
 @pytest.mark.parametrize("cls", [CountForEver, CountForEverAsync])
 def test_a_source_that_is_stopped_is_closed_and_ends_its_stream(cls: type[Count]) -> None:
     rig = Rig(cls, inputs=(), out_output=Channel(capacity=10**6))
-    timer = later(lambda: rig.order(MessageType.STOP))
+    channel = rig.arena.channels["out_output"]
+    thread = when(lambda: channel.sent, lambda: rig.order(MessageType.STOP))
     assert rig.run()[:1] == ["1"]
-    timer.join()
-    assert rig.arena.channels["out_output"].ended
+    thread.join()
+    assert channel.ended
     assert rig.node.closed  # type: ignore[attr-defined]
 
 
@@ -451,10 +473,14 @@ def test_an_async_node_that_waited_too_long_for_room_drops_the_message() -> None
 def test_a_shutdown_breaks_into_a_blocked_send() -> None:
     rig = Rig(Upper, out_output=Channel(capacity=1))
     rig.feed("a", "b")
-    installed = later(lambda: rig.order(MessageType.SHUTDOWN))
+    channels = rig.arena.channels
+    full = when(
+        lambda: channels["out_output"].sent == 1 and not channels["in_input"].queue,
+        lambda: rig.order(MessageType.SHUTDOWN),
+    )
     with signals.installed(lambda: rig.outbox.blocked), pytest.raises(Terminated):
         rig.run()
-    installed.join()
+    full.join()
     assert rig.sent() == ["A"]
 
 

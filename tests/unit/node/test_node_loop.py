@@ -27,10 +27,12 @@ class Place:
         arena: Any = self.arena
         self.bell = Bell(self.loop, arena)
         self.sleeps = 0
+        self.asleep = threading.Event()
         wait = self.arena.wait
 
         def counted(timeout_s: float | None = None) -> bool:
             self.sleeps += 1
+            self.asleep.set()
             return wait(timeout_s)
 
         self.arena.wait = counted  # type: ignore[method-assign]
@@ -153,12 +155,13 @@ def test_a_callback_from_another_thread_wakes_it_and_is_run(place: Place) -> Non
     called: list[str] = []
 
     def from_outside() -> None:
+        place.asleep.wait()
         place.loop.call_soon_threadsafe(called.append, "called")
 
-    timer = threading.Timer(0.05, from_outside)
-    timer.start()
+    thread = threading.Thread(target=from_outside)
+    thread.start()
     place.run(place.bell.rest())
-    timer.join()
+    thread.join()
     assert (called, place.sleeps) == (["called"], 1)
 
 
