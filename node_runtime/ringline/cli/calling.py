@@ -22,7 +22,7 @@ from ringline.cli.places import Place
 from ringline.cli.reach import Address, reached
 from ringline.cli.shapes import EndShape, NoticeLine, StartedLine, SummaryShape
 from ringline.cli.views import View
-from ringline.errors import RinglineError
+from ringline.errors import DataError, RinglineError
 
 Result = Literal["ended", "interrupted", "duration", "failed"]
 
@@ -53,8 +53,10 @@ class _Recording:
             self.messages += 1
             self.bytes += data.size()
 
-    def close(self) -> EndShape:
+    def close(self) -> None:
         self._writer.close()
+
+    def shape(self) -> EndShape:
         return EndShape(messages=self.messages, bytes=self.bytes, file=self.path)
 
 
@@ -76,11 +78,18 @@ async def call(options: CallOptions, view: View) -> SummaryShape:
         error = sentence(failure)
     finally:
         ended = time.monotonic()
-        outputs = {name: recording.close() for name, recording in recordings.items()}
+        try:
+            with contextlib.ExitStack() as files:
+                for recording in recordings.values():
+                    files.callback(recording.close)
+        except DataError as failure:  # of a file's last bytes; what happened is told all the same
+            result, error = "failed", error or sentence(failure)
+    inputs = {feed.name: feed.shape() for feed in feeds}
+    outputs = {name: recording.shape() for name, recording in recordings.items()}
     return SummaryShape(
         event="summary", session_id=_name(options.place), pipeline="", result=result, exit_code=int(result == "failed"),
         error=error, attempts=1, start_seconds=round(running - began, 6), elapsed_seconds=round(ended - running, 6),
-        nodes={}, channels={}, inputs={feed.name: feed.shape() for feed in feeds}, outputs=outputs, moments=[],
+        nodes={}, channels={}, inputs=inputs, outputs=outputs, moments=[],
     )  # fmt: skip
 
 

@@ -35,12 +35,12 @@ class Connection:
 
     async def say(self, header: dict[str, Any]) -> None:
         """Send a frame without a body."""
-        self._writer.writelines(framing.pack(header))
+        framing.write(self._writer, framing.pack(header))
         await self._writer.drain()
 
     async def send(self, data: RuntimeData) -> None:
         """Send a message."""
-        self._writer.writelines(framing.message_frame(data))
+        framing.write(self._writer, framing.message_frame(data))
         await self._writer.drain()
 
     async def hear(self) -> tuple[dict[str, Any], bytes]:

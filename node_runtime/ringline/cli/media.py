@@ -6,6 +6,7 @@ than one message.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -146,8 +147,35 @@ class Writer(Protocol):
 
 def open_writer(path: str) -> Writer:
     """Return the writer for a file's suffix; ``-`` prints text and JSON to stdout. Files are made with the first message."""
+    return _LineWriter(path, as_json=False) if path == STDIO else _Named(path, _writer(path))
+
+
+class _Named:
+    """A writer that says which file it is that the system refuses: `DataError`."""
+
+    def __init__(self, path: str, writer: Writer) -> None:
+        self._path = path
+        self._writer = writer
+
+    def write(self, data: RuntimeData) -> None:
+        with self._naming():
+            self._writer.write(data)
+
+    def close(self) -> None:
+        with self._naming():
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self._path} can't be written: {error.strerror or error}") from None
+
+
+def _writer(path: str) -> Writer:
     suffix = Path(path).suffix.lower()
-    if path == STDIO or suffix in TEXT:
+    if suffix in TEXT:
         return _LineWriter(path, as_json=False)
     if suffix in JSON:
         return _LineWriter(path, as_json=True)

@@ -34,7 +34,7 @@ from ringline.cli.shapes import (
 from ringline.cli.stats import channel_shape, node_shape
 from ringline.cli.views import View
 from ringline.data import RuntimeData
-from ringline.errors import RinglineError
+from ringline.errors import DataError, RinglineError
 from ringline.graph.model import MediaPipeline
 from ringline.host.ingress import Ingress
 from ringline.host.outlets import Outlet, Outlets
@@ -147,7 +147,10 @@ class Attempt:
             error = sentence(failure)
         finally:
             ended = time.monotonic()
-            await self._end()
+            try:
+                await self._end()
+            except DataError as failure:  # of a file's last bytes; what happened is told all the same
+                result, error = "failed", error or sentence(failure)
         return self._summary(number, result, error, ended if started else self._running)
 
     async def _start(self) -> bool:
@@ -319,8 +322,9 @@ class Attempt:
             await asyncio.wait((closing,))
             raise
         finally:
-            for writer in self._writers.values():
-                writer.close()
+            with contextlib.ExitStack() as files:
+                for writer in self._writers.values():
+                    files.callback(writer.close)
 
     def _summary(self, number: int, result: Result, error: str | None, ended: float) -> SummaryShape:
         options = self._options

@@ -38,13 +38,23 @@ Header = dict[str, Any]
 
 
 def pack(header: Mapping[str, Any], body: Any = b"") -> list[Any]:
-    """Return the pieces of one frame, ready for `writelines`; the body is not copied."""
+    """Return the pieces of one frame, ready for `write`; the body is not copied."""
     size = memoryview(body).nbytes
     text = json.dumps({**header, "body": size} if size else dict(header), separators=(",", ":")).encode()
     if len(text) > MAX_HEADER_BYTES:
         raise DataError(f"a frame's header takes {len(text)} bytes, at most {MAX_HEADER_BYTES} are allowed")
     head = _LENGTH.pack(len(text)) + text
     return [head, memoryview(body).cast("B")] if size else [head]
+
+
+def write(stream: asyncio.StreamWriter, pieces: list[Any]) -> None:
+    """Write pieces of frames. Raises `ConnectionResetError` when the other end has gone.
+
+    `writelines` fails with an AttributeError then, in Python 3.12 and later: it looks for what the loss has taken away.
+    """
+    if stream.is_closing():
+        raise ConnectionResetError("the other end has gone")
+    stream.writelines(pieces)
 
 
 async def read(stream: asyncio.StreamReader, max_body_bytes: int) -> tuple[Header, bytes] | None:

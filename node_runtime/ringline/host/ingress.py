@@ -149,7 +149,7 @@ class Ingress:
 
         async def listener(data: RuntimeData | None) -> None:
             try:
-                writer.writelines([b"".join(framing.message_frame(data)) if data else b"".join(_end())])
+                framing.write(writer, [b"".join(framing.message_frame(data) if data else _end())])
                 await writer.drain()
             except (ConnectionError, RuntimeError):
                 data = None
@@ -190,5 +190,5 @@ async def _linger(reader: asyncio.StreamReader) -> None:
 
 async def _answer(writer: asyncio.StreamWriter, **header: Any) -> None:
     with contextlib.suppress(ConnectionError, RuntimeError):
-        writer.writelines(framing.pack(header))
+        framing.write(writer, framing.pack(header))
         await writer.drain()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,3 +225,23 @@ def parsed(pieces: list[Any]) -> tuple[dict[str, Any], bytes]:
     body = whole[4 + length :]
     assert framing.body_bytes(header, len(body)) == len(body)
     return header, body
+
+
+async def test_what_is_written_to_somebody_who_has_gone_is_a_lost_connection(tmp_path: Path) -> None:
+    """Not an AttributeError, which Python 3.12 and later give."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_unix_server(lambda _, theirs: accepted.put_nowait(theirs), tmp_path / "socket")
+    async with server:
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        theirs = await accepted.get()
+        framing.write(writer, framing.pack({"op": "hello"}, b"body"))
+        await writer.drain()
+        theirs.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        while not writer.is_closing():
+            await asyncio.sleep(0)
+        for _ in range(3):
+            with pytest.raises(ConnectionResetError, match="the other end has gone"):
+                framing.write(writer, framing.pack({"op": "more"}))
+            await asyncio.sleep(0)
