@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from ringline.cli import running
+from ringline.cli.interrupts import Interrupts
 from ringline.cli.run import choose_view
 from ringline.cli.running import Attempt, RunOptions
 from ringline.cli.views import JsonView, PlainView
