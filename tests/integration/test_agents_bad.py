@@ -220,6 +220,9 @@ def test_an_idle_pool_sleeps() -> None:
         moody(pool, "a", "b")
         pool.map([("a", ["echo", 1]), ("b", ["echo", 1])])
         until(lambda: pool.facts().waiting == 0)
+        backend: Any = pool._backend
+        supervisor = backend._session._supervisor
+        until(lambda: not any(stats.busy_since_ns for stats in supervisor.node_stats().values()))
         pids = (os.getpid(), *pool.statistics()["pids"])
         windows = [woken_within_two_seconds(pids)]
         while max(windows[-1]) > 20 and len(windows) < 10:  # what the steps and other tests left may take a while

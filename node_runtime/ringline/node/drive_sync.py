@@ -66,7 +66,10 @@ class SyncDriver(Driver):
     def emit(self, port: str | None, value: Any) -> None:
         if not self.interrupted():
             self._sending().send(value if port is None else {port: value}, None)
-            self._beat()
+            if (
+                self._busy_since
+            ):  # else a thread of the node's own sends while no message is in work: nobody would end the beat
+                self._beat()
 
     async def emit_async(self, port: str | None, value: Any) -> None:
         self.emit(port, value)
