@@ -251,6 +251,18 @@ async def test_a_shutdown_does_not_wait_for_input_or_start(make: Make, started: 
         assert (await host.exit_of("n"))["code"] == 0
 
 
+async def test_a_shutdown_that_came_while_the_class_was_imported_is_obeyed(make: Make, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+    async with make(one("slow_to_import:Slow")) as host:
+        host.spawn("n", env={"IMPORT_WAITS_FOR": str(go_on)})
+        while "loading" not in await statuses(host):
+            await asyncio.sleep(0.01)
+        await host.server.send("n", Message(MessageType.SHUTDOWN))
+        await host.event(MessageType.SHUTDOWN_ACK)
+        go_on.touch()
+        assert (await host.exit_of("n"))["code"] == 0
+
+
 async def test_a_shutdown_breaks_into_initialize(make: Make) -> None:
     async with make(one("l_hangs", where="initialize")) as host:
         host.spawn("n")

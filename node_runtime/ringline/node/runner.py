@@ -125,6 +125,8 @@ class Runner:
         make = _driver_class(is_async(work))
         self._driver = make(self._commands, self._identity.labels, self._identity.session_id, self._reported)
         self._commands.notify = self._notify
+        if self._commands.attention:
+            self._notify()  # of what came while there was nobody to tell: the import of a class may take seconds
         node = create(cls, self._identity.node, self._plan.config)
         self._driver.adopt(node)
         node._attach(self._driver, tuple(self._plan.inputs), tuple(self._plan.outputs))  # noqa: SLF001
