@@ -11,6 +11,7 @@ from __future__ import annotations
 import compileall
 import gc
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -36,11 +37,14 @@ STARTED = ("node_runtime/ringline", "operator/ringline_operator", "benchmarks")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile what will be started, before there are workers.
+    """Compile what will be started, before there are workers, and let it be interrupted.
 
     Where Python may write no bytecode (PYTHONDONTWRITEBYTECODE is usual in containers) each start would compile it again,
-    and that takes as long as all else that a command does.
+    and that takes as long as all else that a command does. A shell's script has what it starts in the background ignore
+    Ctrl-C, and all processes that the tests start would inherit it.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         for folder in STARTED:
             compileall.compile_dir(ROOT / folder, quiet=2)
