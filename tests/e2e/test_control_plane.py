@@ -1,7 +1,8 @@
 """The control plane fails on a real cluster: the API server goes away, the leader dies. Sessions do not notice.
 
 How the API server is stopped and started depends on the cluster: RINGLINE_E2E_API_STOP and RINGLINE_E2E_API_START are shell
-commands that do it; without them that test is skipped. RINGLINE_E2E_BLACKOUT_SECONDS is how long it stays away (20).
+commands that do it; without them that test is skipped. RINGLINE_E2E_BLACKOUT_SECONDS is how long it stays away (20). With
+`kill -STOP` and `kill -CONT` it keeps its connections and answers nobody, as behind a cable that was pulled.
 """
 
 from __future__ import annotations
