@@ -38,7 +38,7 @@ INTRO: Final = """\
 How many steps agents do, how late, and at what price in memory and safety, in each executor of a [pool](agents.md) and in other pools for Python. Measured by
 
 ```bash notest
-ringline bench agents                                    # ours, on your machine: five minutes; --quick: seconds
+ringline bench agents                                    # ours, on your machine: six minutes; --quick: seconds
 python -m benchmarks.agents --json agents.json           # with the other pools, from the top of the repository
 python3 docs/generate_agents.py agents.json              # this page
 ```

@@ -67,7 +67,7 @@ def agents(
         typer.Option(
             "--kernel",
             "-k",
-            help="none: the way to the agent alone; mixed: 70 % numpy, 30 % sqlite and a WebSocket. May be repeated.",
+            help="none: the way to the agent alone; mixed: 70 % numpy, 30 % sqlite, files and a WebSocket. May be repeated.",
         ),
     ] = None,
     loads: Annotated[
@@ -87,7 +87,7 @@ def agents(
 ) -> None:
     """Measure agents in each executor: steps per second, share of what the cores can do, delay, memory, what a dying agent takes along.
 
-    The step's cost is measured by bare loops on all cores in the same rounds. Without options it takes about five minutes.
+    The step's cost is measured by bare loops on all cores in the same rounds. Without options it takes about six minutes.
     """
     from ringline.bench.study import run
 
