@@ -112,8 +112,14 @@ class Scale:
             "one look at the pipeline", "ms", 1e3 * counts.get("sum", 0) / max(1, looks), note=f"{looks:.0f} looks"
         )
 
+    async def _at_rest(self) -> None:
+        """Wait until the last Events are told: they are written behind the work."""
+        told = -1.0
+        while told != (told := (await self._operator.requests()).get("POST", 0.0)):  # noqa: ASYNC110  (a figure, not a service)
+            await asyncio.sleep(3)
+
     async def _idle(self) -> None:
-        await asyncio.sleep(3)
+        await self._at_rest()
         before, cpu = await self._operator.requests(), self._operator.figures()["cpu_s"]
         await asyncio.sleep(IDLE_S)
         after = await self._operator.requests()
@@ -154,7 +160,7 @@ class Scale:
         await made(self._kube, pipeline("churn", 0))
         watch = Watch(self._info)
         await watch.start()
-        await asyncio.sleep(1)
+        await watch.caught_up()
         begun, created = time.monotonic(), {}
         for index in range(round(20 * self._churn_s)):
             await asyncio.sleep(max(0.0, begun + index / 20 - time.monotonic()))
@@ -178,7 +184,7 @@ class Scale:
         await ready_replicas(self._kube, "pool", 60)
         watch = Watch(self._info)
         await watch.start()
-        await asyncio.sleep(1)
+        await watch.caught_up()
         for at_once, rounds in CLAIMS:
             delays: list[float] = []
             for turn in range(rounds):

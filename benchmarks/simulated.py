@@ -31,6 +31,8 @@ BARE: Final = "e2e-scale-bare"
 CONTROL_PLANE: Final = ("kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager")
 NODE: Final = "kwok-ringline-scale"
 METRICS_PORT: Final = 19491
+SILENCE_S: Final = 2.0
+"""A watch that has told nothing for so long has told all that was there."""
 NODE_OBJECT: Final = {
     "apiVersion": "v1",
     "kind": "Node",
@@ -276,9 +278,16 @@ class Watch:
         self.pods: dict[str, float] = {}
         self._info = info
         self._tasks: list[asyncio.Task[None]] = []
+        self._heard = 0.0
+
+    async def caught_up(self) -> None:
+        """Wait until it has taken in what was there before: a thousand pods are seconds of news, behind which all else waits."""
+        while time.monotonic() - self._heard < SILENCE_S:  # noqa: ASYNC110  (a figure, not a service)
+            await asyncio.sleep(0.1)
 
     async def start(self) -> None:
         """Begin to follow."""
+        self._heard = time.monotonic()
         folders = (f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/mediasessions", f"/api/v1/namespaces/{NAMESPACE}/pods")
         self._tasks = [asyncio.create_task(self._follow(folder)) for folder in folders]
 
@@ -294,6 +303,7 @@ class Watch:
 
     def _note(self, body: dict[str, Any]) -> None:
         meta, now = body["metadata"], time.monotonic()
+        self._heard = now
         if body["kind"] == "Pod":
             self.pods.setdefault(meta["ownerReferences"][0]["name"], now)
             return
