@@ -82,9 +82,7 @@ CONFIGURATIONS = (
         "CHS=2 CRASHES=1 VICTIMS=5 POL1=DEADLINE MSGS=3",
         "messages expire before, while and after they are taken",
     ),
-    configuration(
-        "drop newest", "CHS=2 CRASHES=1 VICTIMS=5 POL1=NEWEST MSGS=3", "new messages are refused", quick=True
-    ),
+    configuration("drop newest", "CHS=2 CRASHES=1 VICTIMS=5 POL1=NEWEST MSGS=3", "new messages are refused"),
     configuration(
         "capacity 2", "CHS=2 CAP=2 NBW=3 MSGS=3 CRASHES=1 VICTIMS=5 POL1=OLDEST", "two slots, three blocks, drop_oldest"
     ),
@@ -311,7 +309,7 @@ def table(results: list[Result]) -> str:
     ]
     missing = [run.name for run in ALL if run not in [r.run for r in results]]
     if missing:
-        lines += ["", f"Without a result with this model: {', '.join(missing)}."]
+        lines += ["", "Without a result with this model: " + ", ".join(f"`{name}`" for name in missing) + "."]
     return "\n".join(lines) + "\n"
 
 
