@@ -220,8 +220,6 @@ def _kinds(text: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    # Nodes are killed on purpose here, which the host logs as errors.
-    logging.getLogger("ringline").setLevel(logging.CRITICAL)
     found = asyncio.run(Soak(options).run()) if options.again is None else again(options.again)
     for verdict in found["verdicts"]:
         print(f"{SAID[verdict['kept']]}  {verdict['promise']}: {verdict['seen']}")
@@ -233,4 +231,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Nodes are killed on purpose here, which the host logs as errors. Not in `main`: it belongs to the whole process.
+    logging.getLogger("ringline").setLevel(logging.CRITICAL)
     sys.exit(main())
