@@ -443,8 +443,9 @@ def passes(name: str, command: list[str]) -> bool:
 def run_pytest() -> tuple[int, str]:
     """Run all tests with their output live; return the exit code and pytest's closing lines."""
     color = "yes" if sys.stdout.isatty() else "no"
-    # Many tests wait for processes: two at a time halve the time, more than four would only disturb each other.
-    workers = min(4, len(os.sched_getaffinity(0)))
+    # Many tests wait for processes, a quarter of their time: one worker more than CPUs uses it, more than four would only
+    # disturb each other.
+    workers = min(4, 1 + len(os.sched_getaffinity(0)))
     output = bytearray()
     with start(
         [python(), "-m", "pytest", f"--color={color}", f"--numprocesses={workers}", "--dist=worksteal"]
