@@ -17,7 +17,7 @@ from typing import Any, Final
 from ringline.agents.gauges import PoolFacts
 from ringline.agents.ledger import Ledger
 from ringline.agents.pool_engine import RECYCLED, PoolSession, worker_name
-from ringline.agents.roster import Agent, Limits, Worker
+from ringline.agents.roster import REFILL, Agent, Limits, Worker
 from ringline.agents.steps import Step
 from ringline.agents.wire import Order, pack_orders
 from ringline.errors import (
@@ -223,7 +223,7 @@ class Dispatch(ABC):
             return self._suspect(worker)
         batching = self._limits.batching
         ahead = worker.ahead(self._limits.threads) if batching else self._limits.threads
-        if batching and len(worker.flying) > ahead // 2:
+        if batching and len(worker.flying) > int(REFILL * ahead):
             return []
         chosen: list[Order] = []
         size, largest = 0, self._session.plan.runtime.max_message_size // 2 if batching else 1

@@ -17,6 +17,8 @@ AHEAD_S: Final = 0.02
 """So much work is sent ahead to a worker: enough that it never waits, little enough that priorities count."""
 MOST_AHEAD_S: Final = 0.04
 """So much where many steps wait: a quarter of what they wait for anyway, in fewer messages."""
+REFILL: Final = 0.65
+"""A worker is sent more when it has less than this share of that: answers linger for 0.4 of it at most, so the first batch of them tells."""
 WINDOW: Final = 32
 """Steps of one agent that may be on their way; 1 for an agent with snapshots, so that none is run twice."""
 BUCKETS: Final = 32

@@ -282,3 +282,19 @@ def test_without_batches_each_step_has_a_message_of_its_own_when_its_turn_comes(
     played.answer(Row(steps[0].number, DONE, 0, pack(0)))
     assert played.sent() == [step.number for step in steps]
     played.close()
+
+
+def test_a_worker_is_sent_more_as_soon_as_its_first_lingering_answers_come(played: Played) -> None:
+    played.up()
+    played.answer(said=[["added", "a", {"keeps": False, "restored": False}]])
+    (worker,) = played.fleet.workers
+    worker.step_s = 0.003
+    steps = [played.step() for _ in range(60)]
+    played.turn()
+    sent = len(played.sent())
+    assert sent > 6
+    early = int(worker.linger_us / 3000)  # answered while they linger
+    assert early >= 4
+    played.answer(*(Row(step.number, DONE, 3000, pack(0)) for step in steps[:early]))
+    assert len(played.sent()) > sent
+    assert len(set(played.sent())) == len(played.sent())
