@@ -47,7 +47,7 @@ METHOD: Final = """\
 ## What is measured
 
 An agent is due at its moments, one step at a time; a step that was missed is not made up for. Kernels are those of an active-inference agent (belief update,
-expected free energy, choice of an action), 2 to 3 ms long: in pure Python, in numpy on one thread, and mixed with a commit and a query of the agent's own sqlite file
+expected free energy, choice of an action), 2 to 3 ms long: in pure Python, in numpy on one thread, and mixed with a commit and a query of the agent's own sqlite file,
 a line in a file of its own, and a message to a WebSocket server on the loopback that answers after a millisecond. Two loads: each agent asks for 25 % of a core, however many there are (above 8 agents more than two cores have),
 and all agents together ask for exactly what the cores can do. The **ideal** is what is asked for, as far as bare loops on all cores could do it, measured before and after each round: loops over as
 many agents in all (one agent alone would stay in the caches, which no pool's agents do), less what the WebSocket server takes of the same cores. The *delay* is from due to
