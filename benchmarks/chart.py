@@ -25,6 +25,7 @@ COLOURS: Final = (
     "#7f7f7f",
     "#6254c9",
     "#d4a017",
+    "#1b3a57",
 )
 """Told apart also by whoever sees red and green alike, as neighbours differ in lightness."""
 GREY: Final = "#808080"
