@@ -182,7 +182,11 @@ def lock(_: list[str]) -> int:
     """Write the installed versions to constraints.txt, after an upgrade was tried in `.venv`."""
     prepare("test", "all", "dev", "bench")
     path = ROOT / "constraints.txt"
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    lines = path.read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    # What has no wheel for one Python stays as it is written: `.venv` knows one Python only.
+    kept = [line for line in lines if ";" in line and line not in header]
+    other = tuple(line.partition("==")[0] + "==" for line in kept)
     freeze = subprocess.run(
         [python(), "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude-editable"],
         env=environment(),
@@ -190,7 +194,8 @@ def lock(_: list[str]) -> int:
         text=True,
         check=True,
     )
-    path.write_text("\n".join([*header, *sorted(freeze.stdout.split(), key=str.lower)]) + "\n")
+    found = [line for line in freeze.stdout.split() if not line.startswith(other)]
+    path.write_text("\n".join([*header, *sorted([*found, *kept], key=str.lower)]) + "\n")
     return 0
 
 
