@@ -62,7 +62,7 @@ def test_its_start_loads_no_client_that_happens_to_be_installed_and_spares_the_c
         "import gc, sys, ringline_operator.__main__ as program; before = gc.get_freeze_count();"
         "program.spare_the_collector();"
         "print([name for name in sys.modules if name.startswith(('kubernetes.', 'kubernetes_asyncio.', 'pykube.'))],"
-        " before == 0 < gc.get_freeze_count(), gc.get_threshold()[0] == program.COLLECT_AFTER)"
+        " before < gc.get_freeze_count(), gc.get_threshold()[0] == program.COLLECT_AFTER)"
     )
     path = os.pathsep.join((str(ROOT / "operator"), str(ROOT / "node_runtime")))
     done = subprocess.run(
