@@ -66,9 +66,8 @@ class SyncDriver(Driver):
     def emit(self, port: str | None, value: Any) -> None:
         if not self.interrupted():
             self._sending().send(value if port is None else {port: value}, None)
-            if (
-                self._busy_since
-            ):  # else a thread of the node's own sends while no message is in work: nobody would end the beat
+            if self._busy_since:
+                # Else a thread of the node's own sends while no message is in work, and nobody would end the beat.
                 self._beat()
 
     async def emit_async(self, port: str | None, value: Any) -> None:

@@ -36,6 +36,16 @@ def answering(handle: NodeHandle, kind: MessageType, then: Callable[[], None] = 
     line.reactions[MessageType.SHUTDOWN] = answer
 
 
+def ending(handle: NodeHandle, process: FakeProcess, line: FakeLine, kind: MessageType, code: int) -> None:
+    """Have the process end, instead of answering, when it hears this word."""
+
+    def end(_: Message) -> None:
+        process.finish(code)
+        handle.ended()
+
+    line.reactions[kind] = end
+
+
 def checks() -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("spawn_health_check")]
 
@@ -82,12 +92,7 @@ async def test_the_end_of_its_work_is_no_agreement_to_end() -> None:
 async def test_one_that_ends_before_it_agrees_needs_no_force() -> None:
     process, line = FakeProcess(), FakeLine()
     handle = handle_of(process, line)
-
-    def end(_: Message) -> None:
-        process.finish(0)
-        handle.ended()
-
-    line.reactions[MessageType.SHUTDOWN] = end
+    ending(handle, process, line, MessageType.SHUTDOWN, code=0)
     assert await handle.shutdown(LONG_S) is True
     assert process.signals == []
 
@@ -169,12 +174,7 @@ async def test_checks_that_were_stopped_say_why_and_can_begin_again() -> None:
 async def test_an_end_in_the_middle_of_a_check_is_a_failure() -> None:
     process, line = FakeProcess(), FakeLine()
     handle = handle_of(process, line)
-
-    def end(_: Message) -> None:
-        process.finish(1)
-        handle.ended()
-
-    line.reactions[MessageType.HEALTH_CHECK] = end
+    ending(handle, process, line, MessageType.HEALTH_CHECK, code=1)
     assert not await handle.health.check()
     assert handle.health.failures_by_reason == {"error": 1}
     assert not handle.is_healthy
