@@ -205,3 +205,19 @@ def test_our_children_see_only_the_environment_of_the_checkout(checkout: Path, m
     variables = dev.environment()
     assert "PYTHONPATH" not in variables
     assert variables["PATH"].startswith(str(checkout / ".venv" / "bin"))
+
+
+@pytest.mark.usefixtures("steps")
+def test_new_versions_are_locked_and_those_with_a_condition_stay(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkout / "constraints.txt"
+    path.write_text(
+        '# Locked.\nnumpy==1.0\nsphinx==5.0; python_version == "3.12"\nsphinx==5.1; python_version != "3.12"\n'
+    )
+    frozen = subprocess.CompletedProcess[str]([], 0, "sphinx==6.0\nNumPy==2.0\nav==3.0\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: frozen)
+    monkeypatch.setattr(dev, "prepare", lambda *_: None)
+    assert dev.main(["lock"]) == 0
+    conditions = ['sphinx==5.0; python_version == "3.12"', 'sphinx==5.1; python_version != "3.12"']
+    assert path.read_text().splitlines() == ["# Locked.", "av==3.0", "NumPy==2.0", *conditions]
