@@ -7,7 +7,6 @@ futures only after it, since their callbacks may come back here.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import threading
 from abc import ABC, abstractmethod
@@ -228,12 +227,12 @@ class Dispatch(ABC):
         chosen: list[Order] = []
         size, largest = 0, self._session.plan.runtime.max_message_size // 2 if batching else 1
         while worker.ready and len(worker.flying) < ahead and size < largest:
-            _, step = heapq.heappop(worker.ready)
+            _, step = worker.ready.pop()
             agent = self.agents.get(step.agent_id)
             if step.decided or agent is None or agent.broken or step.expired:
                 self._not_sent(step, agent)
             elif agent.flying >= agent.window:
-                heapq.heappush(agent.waiting, (step.rank, step))
+                agent.waiting.push((step.rank, step))
             else:
                 size += 1 + len(step.load)
                 chosen.append(worker.send(step, agent))

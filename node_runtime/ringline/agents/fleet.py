@@ -7,7 +7,6 @@ answered is sent to its successor. Steps on their way to a worker are `dispatch`
 from __future__ import annotations
 
 import functools
-import heapq
 import logging
 import time
 from typing import Any, Final
@@ -182,7 +181,7 @@ class Fleet(Dispatch):
         if agent is not None:
             agent.flying -= 1
             for each in agent.waiting:  # nothing of the agent may land any more that would let them follow
-                heapq.heappush(worker.ready, each)
+                worker.ready.push(each)
             agent.waiting.clear()
         if number not in guilty:
             worker.wait(step)
@@ -224,7 +223,8 @@ class Fleet(Dispatch):
             agent.worker.introduce(agent)
         worker.agents = {}
         left = [*worker.suspects, *(step for _, step in worker.ready)]
-        worker.suspects, worker.ready = [], []
+        worker.suspects = []
+        worker.ready.clear()
         for step in left:
             heir = self.agents.get(step.agent_id)
             if heir is None:

@@ -1,107 +1,118 @@
-"""Threads that do steps of many agents: one step of an agent at a time, and no more steps at once than there is room for.
+"""Threads that do steps of many agents: one step of an agent at a time, and no more steps at once than `concurrency` allows.
 
-The executors thread (`local`) and hybrid (`worker`) use it. Threads that all compute only take Python's lock from each other, at every
-call that lets go of it. So one works at first. There is room for another when those at work do not want a whole processor together, or
-when somebody who asks for the processor and the lock gets both at once; where nothing ends for a while, another may be what it waits for.
+The executors thread (`local`) and hybrid (`worker`) use it.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
 import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from ringline.agents.concurrency import Limit, Seen
+from ringline.agents.ranks import Ranked
 
 Item = TypeVar("Item")
-_LOOK_S: Final = 0.002
-_LONGEST_LOOK_S: Final = 0.016
-"""Between two looks while there is no room: each takes the lock away from who works."""
-_PROMPT_S: Final = 0.0002
-"""An idle machine wakes a sleeper 0.1 ms late; one who needs Python's lock from a busy thread waits for longer."""
-_WHOLE: Final = 0.9
-"""Of a processor: threads that want less in all are waiting for something else now and then."""
-_STUCK_S: Final = 0.05
-"""After so long without the end of a step another one is begun in any case."""
+_NS: Final = 1e-9
+_FEW: Final = 2
+"""Of so many is asked how long they queue for a processor: each question lets go of Python's lock."""
 
 
-def allowed_now(allowed: int, most: int, *, room: bool) -> int:
-    """Say how many may work at once: more by half when there is room, fewer by a quarter when there is none."""
-    if room:
-        return min(most, allowed + max(1, allowed // 2))
-    return max(1, allowed - max(1, allowed // 4))
+class _Moment(NamedTuple):
+    """Sums since the beginning, in ns: in work, on a processor, in the queue for one (by thread); and the age of the oldest work."""
+
+    at_ns: int
+    busy_ns: int
+    run_ns: int
+    queued_ns: dict[int, int]
+    oldest_ns: int
+    ended: int
 
 
 class Hands(Generic[Item]):
-    """`work(item, number)` runs in one of `most` threads, which are started when they are first needed; `number` is 0 to most - 1.
+    """`work(item, number, began_ns)` runs in one of `most` threads, which are started when they are first needed.
 
-    `short_s`: while work takes longer in the mean, there is always room for another.
+    `number` is that of the thread, 0 to most - 1; `began_ns` is of CLOCK_MONOTONIC.
     """
 
-    def __init__(self, most: int, work: Callable[[Item, int], None], short_s: float = math.inf) -> None:
-        self._most = most
-        self._short_s = short_s
-        self._mean_s = 0.0
+    def __init__(self, most: int, work: Callable[[Item, int, int], None]) -> None:
         self._work = work
-        self._allowed = 1
-        self._active = 0
-        self._ended = 0
+        self._limit = Limit(most)
+        self._allowed = most
         self._closed = False
         self._lock = threading.Lock()
-        self._lines: dict[Hashable, list[tuple[Any, Item]]] = {}
-        self._ready: list[tuple[Any, Hashable]] = []
+        self._lines: dict[Hashable, list[tuple[Any, Item]] | None] = {}
+        """What waits for the agents of which something is ready or in work."""
+        self._ready: Ranked[tuple[Any, Hashable, Item]] = Ranked()
         self._threads: list[threading.Thread] = []
-        self._idle: list[threading.Lock] = []
-        self._stats: set[int] = set()
+        self._idle: list[tuple[int, threading.Lock]] = []
+        self._at_work: set[int] = set()
+        self._began_ns = [0] * most
+        self._busy_ns = self._ended = 0
+        self._clocks: dict[int, int] = {}
+        self._stats: dict[int, int] = {}
+        self._crowded = False
         self._watching = False
         self._news = threading.Event()
+        self._over = threading.Event()
         self._watcher: threading.Thread | None = None
 
     @property
     def active(self) -> int:
         """How many threads work now."""
-        return self._active
+        return len(self._at_work)
 
     @property
     def alone(self) -> bool:
         """Say, to one who works, whether nobody else does and nothing waits: then nobody will follow it soon."""
-        return self._active <= 1 and not self._ready
+        return len(self._at_work) <= 1 and not self._ready
+
+    @property
+    def watched(self) -> bool:
+        """Say whether somebody looks now and then how many should work at once."""
+        return self._watching
 
     @property
     def waiting(self) -> int:
         """How many items are not begun."""
         with self._lock:
-            return sum(map(len, self._lines.values()))
+            return len(self._ready) + sum(len(line) for line in self._lines.values() if line)
 
     def put(self, agent: Hashable, rank: Any, item: Item) -> None:
         """Have something done after what the agent has to do already; among agents a lower rank goes first. No rank comes twice."""
         with self._lock:
-            line = self._lines.get(agent)
-            if line is not None:
+            if agent in self._lines:
+                line = self._lines[agent] or []
                 heapq.heappush(line, (rank, item))
+                self._lines[agent] = line
                 return
             if self._closed:
                 return
-            self._lines[agent] = [(rank, item)]
-            heapq.heappush(self._ready, (rank, agent))
-            if self._active < (self._allowed if self._mean_s <= self._short_s else self._most):
+            self._lines[agent] = None
+            self._ready.push((rank, agent, item))
+            active = len(self._at_work)
+            if active < self._allowed:
                 self._call_one()
-            elif not self._watching:
-                self._watch()
+            if active:
+                self._crowded = True
+                if not self._watching:
+                    self._watch()
 
     def close(self) -> list[Item]:
         """Let every thread end after what it works at, and give what was not begun; idempotent."""
         with self._lock:
             self._closed = True
-            left = [item for line in self._lines.values() for _, item in line]
+            left = [item for _, _, item in self._ready]
+            left += [item for line in self._lines.values() if line for _, item in line]
             self._ready.clear()
-            for line in self._lines.values():
-                line.clear()
+            self._lines = dict.fromkeys(self._lines)
             while self._idle:
-                self._active += 1
-                self._idle.pop().release()
+                self._wake()
+            self._over.set()
             self._news.set()
         return left
 
@@ -112,70 +123,78 @@ class Hands(Generic[Item]):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, end - time.monotonic()))
 
+    def _wake(self) -> None:
+        number, bed = self._idle.pop()
+        self._at_work.add(number)
+        bed.release()
+
     def _call_one(self) -> None:
         """Have one thread more work; with the lock."""
-        self._active += 1
         if self._idle:
-            self._idle.pop().release()
+            self._wake()
             return
         number = len(self._threads)
         thread = threading.Thread(target=self._serve, args=(number,), name=f"agents-{number}", daemon=True)
         self._threads.append(thread)
+        self._at_work.add(number)
         thread.start()
 
     def _serve(self, number: int) -> None:
         """Be a thread."""
-        try:
-            stats = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._work_on(number)
-            return
-        with self._lock:
-            self._stats.add(stats)
+        with self._lock, suppress(OSError):
+            self._clocks[number] = time.pthread_getcpuclockid(threading.get_ident())
+            self._stats[number] = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._work_on(number)
         finally:
             with self._lock:
-                self._stats.discard(stats)
-            os.close(stats)
+                self._clocks.pop(number, None)
+                stat = self._stats.pop(number, -1)
+            if stat >= 0:
+                os.close(stat)
 
     def _work_on(self, number: int) -> None:
         bed = threading.Lock()
         bed.acquire()
         agent: Hashable = None
         busy = False
+        began = 0
         while True:
             with self._lock:
                 if busy:
                     busy = False
+                    self._busy_ns += time.monotonic_ns() - began
+                    self._began_ns[number] = 0
                     self._ended += 1
                     line = self._lines[agent]
                     if line:
-                        heapq.heappush(self._ready, (line[0][0], agent))
+                        rank, item = heapq.heappop(line)
+                        self._ready.push((rank, agent, item))
                     else:
                         del self._lines[agent]
                 if self._closed:
-                    self._active -= 1
+                    self._at_work.discard(number)
                     return
-                if self._ready and (self._active <= self._allowed or self._mean_s > self._short_s):
+                if self._ready and len(self._at_work) <= self._allowed:
                     busy = True
-                    agent = heapq.heappop(self._ready)[1]
-                    item = heapq.heappop(self._lines[agent])[1]
+                    rank, agent, item = self._ready.pop()
+                    line = self._lines[agent]
+                    if line:
+                        _, item = heapq.heappushpop(line, (rank, item))
+                    self._began_ns[number] = began = time.monotonic_ns()
                 else:
-                    self._active -= 1
-                    self._idle.append(bed)
+                    self._at_work.discard(number)
+                    self._idle.append((number, bed))
             if busy:
-                began = time.monotonic()
-                self._work(item, number)
+                self._work(item, number, began)
                 del item
-                self._mean_s += 0.2 * (time.monotonic() - began - self._mean_s)
             else:
                 bed.acquire()
 
     # -- how many at once ------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Begin to look whether there is room for more; with the lock."""
+        """Begin to look how many should work at once; with the lock."""
         self._watching = True
         if self._watcher is None:
             self._watcher = threading.Thread(target=self._look, name="agents-watch", daemon=True)
@@ -185,43 +204,51 @@ class Hands(Generic[Item]):
     def _look(self) -> None:
         while True:
             self._news.wait()
-            pause, ended, moved = _LOOK_S, -1, time.monotonic()
-            while self._goes_on():
-                wanted, asleep = self._wanted_s(), time.monotonic()
-                time.sleep(pause)
-                now = time.monotonic()
-                if self._ended != ended:
-                    ended, moved = self._ended, now
-                prompt = now - asleep - pause < _PROMPT_S
-                idle = 0 < self._wanted_s() - wanted < _WHOLE * (now - asleep)
-                room = prompt or idle or now - moved > _STUCK_S or self._mean_s > self._short_s
-                pause = _LOOK_S if room else min(_LONGEST_LOOK_S, 2 * pause)
-                self._allow(room=room)
-            if self._closed:
+            before = self._moment()
+            while not self._over.wait(self._limit.pause_s):
+                now = self._moment()
+                if not self._judged(before, now):
+                    break
+                before = now
+            if self._over.is_set():
                 return
 
-    def _wanted_s(self) -> float:
-        """Give the time for which threads were on a processor, or in the queue for one: 0 where the kernel does not tell."""
-        wanted = 0
+    def _moment(self) -> _Moment:
         with self._lock:
-            for descriptor in self._stats:
-                told = os.pread(descriptor, 100, 0).split()
-                wanted += int(told[0]) + int(told[1])
-        return wanted / 1e9
+            now = time.monotonic_ns()
+            begun = [began for began in self._began_ns if began]
+            busy_ns = self._busy_ns + sum(now - began for began in begun)
+            run_ns = 0
+            for clock in self._clocks.values():
+                run_ns += time.clock_gettime_ns(clock)
+            few = self._at_work if self._allowed <= _FEW else ()
+            queued_ns = {
+                each: int(os.pread(self._stats[each], 100, 0).split()[1]) for each in few if each in self._stats
+            }
+        return _Moment(now, busy_ns, run_ns, queued_ns, now - min(begun, default=now), self._ended)
 
-    def _goes_on(self) -> bool:
+    def _judged(self, before: _Moment, now: _Moment) -> bool:
+        """Let as many work as the law says; False if there is nothing to be judged any more."""
         with self._lock:
-            if self._ready and not self._closed:
-                return True
-            self._watching = False
-            if not self._closed:
+            active = len(self._at_work)
+            if not (self._crowded or self._ready or active > 1):
+                self._watching = False
                 self._news.clear()
-            return False
-
-    def _allow(self, *, room: bool) -> None:
-        with self._lock:
-            if self._active < self._allowed and room:
-                return  # those who may work do not all find something to do
-            self._allowed = allowed_now(self._allowed, self._most, room=room)
-            for _ in range(min(self._allowed - self._active, len(self._ready))):
+                return False
+            self._limit.look(
+                Seen(
+                    wall_s=_NS * (now.at_ns - before.at_ns),
+                    busy_s=_NS * (now.busy_ns - before.busy_ns),
+                    run_s=_NS * (now.run_ns - before.run_ns),
+                    queued_s=_NS * sum(ns - before.queued_ns.get(each, ns) for each, ns in now.queued_ns.items()),
+                    oldest_s=_NS * now.oldest_ns,
+                    ended=now.ended - before.ended,
+                    active=active,
+                    crowded=self._crowded,
+                )
+            )
+            self._crowded = False
+            self._allowed = self._limit.allowed
+            for _ in range(min(self._allowed - active, len(self._ready))):
                 self._call_one()
+            return True

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Awaitable
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 from ringline.agents.gauges import PoolFacts, WorkerFacts
 from ringline.agents.hands import Hands
 from ringline.agents.roster import Worker
-from ringline.agents.stage import Outcome, Stage, failed
+from ringline.agents.stage import Stage, failed
 from ringline.agents.state import SharedState
 from ringline.agents.steps import Progress, Step
 from ringline.agents.values import copied
@@ -28,10 +28,7 @@ log = logging.getLogger("ringline.agents")
 
 _PATIENCE_S: Final = 5.0
 """With steps in work when the pool is closed."""
-
-
-_SHORT_S: Final = 0.0002
-"""Shorter steps are done by one thread sooner than by several that hand Python's lock to each other."""
+_MANY: Final = 500
 
 
 class Local:
@@ -40,11 +37,13 @@ class Local:
     def __init__(self, threads: int, state_bytes: int) -> None:
         self._state_bytes = state_bytes
         self._steps: dict[int, Step] = {}
-        self._hands: Hands[Step] | None = Hands(threads, self._run, _SHORT_S) if threads else None
+        self._hands: Hands[Step] | None = Hands(threads, self._run) if threads else None
         self._lock = threading.Lock()
         self._agents: set[str] = set()
-        self._counts = [Worker(number, f"w{number}") for number in range(max(1, threads))]
-        """What each thread did; its own alone, so that it needs no lock."""
+        self._size = max(1, threads)
+        self._counts = Worker(0, "w0")
+        self._busy_us: deque[int] = deque()
+        """How long steps took that are done and not counted yet."""
 
     def start(self) -> None:
         """Make the shared state, which here only its agents share."""
@@ -52,9 +51,8 @@ class Local:
         self.state = SharedState.create(self._folder / STATE_FILE, size_bytes=self._state_bytes)
         self._stage = Stage(self.state, self, copied, keeps=False)
 
-    def carry(self, observation: Any) -> Any:
-        """Copy an observation. Raises `DataError` for one that could not be sent."""
-        return copied(observation)
+    carry = staticmethod(copied)
+    """Copies an observation. Raises `DataError` for one that could not be sent."""
 
     def add(self, made: Step, target: str, arguments: dict[str, Any]) -> None:
         """Make an agent, now."""
@@ -76,20 +74,19 @@ class Local:
     def submit(self, step: Step) -> None:
         """Run a step, or queue it behind the agent's others."""
         if self._hands is None:
-            self._run(step)
+            self._run(step, 0, time.monotonic_ns())
         else:
             self._hands.put(step.agent_id, step.rank, step)
 
     def facts(self) -> PoolFacts:
         """Count."""
         waiting = self._hands.waiting if self._hands is not None else 0
-        outcomes: Counter[str] = Counter()
-        for each in self._counts:
-            outcomes.update(each.outcomes)
-        latency = tuple(map(sum, zip(*(each.histogram for each in self._counts), strict=True)))
-        busy_s = sum(each.busy_s for each in self._counts)
-        worker = WorkerFacts("w0", None, len(self._agents), dict(outcomes), {}, 0, latency, busy_s, waiting)
-        return PoolFacts(len(self._counts), waiting, 0, 0, (worker,))
+        self._count()
+        with self._lock:
+            counts = self._counts
+            outcomes, latency = dict(counts.outcomes), tuple(counts.histogram)
+            worker = WorkerFacts("w0", None, len(self._agents), outcomes, {}, 0, latency, counts.busy_s, waiting)
+        return PoolFacts(self._size, waiting, 0, 0, (worker,))
 
     def close(self) -> None:
         """End the threads after the steps in work, and fail those that wait."""
@@ -106,7 +103,7 @@ class Local:
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, step: Step, thread: int = 0) -> None:
+    def _run(self, step: Step, _: int, began_ns: int) -> None:
         if step.deadline_ns and step.expired:
             step.fail(StepExpired(step.agent_id, "the step's deadline passed before it began"))
         if not step.begin():
@@ -116,26 +113,30 @@ class Local:
             return
         self._steps[step.number] = step
         clock = None if step.timeout is None else self._clock(step, step.timeout)
-        began = time.perf_counter_ns()
         outcome = self._stage.step(step.number, step.agent_id, step.load)
-        busy_us = (time.perf_counter_ns() - began) // 1000
+        busy_us = (time.monotonic_ns() - began_ns) // 1000
         del self._steps[step.number]
         if clock is not None:
             clock.cancel()
         if step.timeout is not None and busy_us > step.timeout * 1e6:
             step.fail(_late(step))
-        self._count(thread, outcome.kind, busy_us)
-        settle(step, outcome)
+        if outcome.kind == "done":
+            self._busy_us.append(busy_us)
+            if len(self._busy_us) >= _MANY:
+                self._count()
+            step.answer(outcome.result)
+        else:
+            with self._lock:
+                self._counts.outcomes[outcome.kind] += 1
+                self._counts.observe(busy_us)
+            step.fail(AgentError(step.agent_id, outcome.error, outcome.traceback))
 
-    def _count(self, thread: int, kind: str, busy_us: int) -> None:
-        counts = self._counts[thread]
-        if self._hands is not None:
-            counts.outcomes[kind] += 1
-            counts.observe(busy_us)
-            return
-        with self._lock:  # inline: any of the caller's threads
-            counts.outcomes[kind] += 1
-            counts.observe(busy_us)
+    def _count(self) -> None:
+        """Add up the steps that are done meanwhile: many at once are cheaper than each."""
+        with self._lock:
+            for _ in range(len(self._busy_us)):
+                self._counts.outcomes["done"] += 1
+                self._counts.observe(self._busy_us.popleft())
 
     def _clock(self, step: Step, timeout_s: float) -> threading.Timer | None:
         """Have a step of a thread fail in time; its thread, which nothing can end, goes on."""
@@ -176,11 +177,3 @@ class Local:
 
 def _late(step: Step) -> StepTimeout:
     return StepTimeout(step.agent_id, f"a step ran longer than its timeout of {step.timeout:g}s")
-
-
-def settle(step: Step, outcome: Outcome) -> None:
-    """Answer a step with what became of it."""
-    if outcome.kind == "done":
-        step.answer(outcome.result)
-    else:
-        step.fail(AgentError(step.agent_id, outcome.error, outcome.traceback))

@@ -97,6 +97,7 @@ class AgentPool:
         self._backend: Backend | None = None
         self._agents: dict[str, tuple[str, dict[str, Any]]] = {}
         self._pending: set[Step] = set()
+        self._answered = self._pending.discard
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,7 +204,8 @@ class AgentPool:
         and its worker is killed (a thread can't be: it goes on). `deadline`: seconds from now after which it is not begun any more (`StepExpired`).
         The future raises `AgentError` with the worker's traceback. Raises `DataError`, `MessageTooLargeError`, `PoolError`, `PoolFullError`, `PoolClosedError`.
         """
-        self._check("open")
+        if self._state != "open" or os.getpid() != self._pid:
+            self._check("open")
         if agent_id not in self._agents:
             raise self._unknown(agent_id)
         if priority or timeout is not None or deadline is not None:
@@ -218,7 +220,7 @@ class AgentPool:
         except (DataError, MessageTooLargeError) as error:
             raise type(error)(f"agent '{agent_id}': {error}") from None
         self._pending.add(step)
-        step.left = self._pending.discard
+        step.left = self._answered
         try:
             backend.submit(step)
         except RuntimeError:  # its event loop was closed meanwhile

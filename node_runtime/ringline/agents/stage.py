@@ -12,12 +12,12 @@ import logging
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
 
 from ringline.agents import targets
 from ringline.agents.state import SharedState
-from ringline.agents.values import pack
+from ringline.agents.values import PLAIN, pack
 from ringline.errors import DataError
 
 SNAPSHOT: Final = "@agent/"
@@ -59,14 +59,13 @@ class Seat:
     past: tuple[int, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a step: its result as `carry` made it, or `error` with its `traceback`; `kind` is a word of `wire.KINDS`."""
 
     kind: str
     result: Any = None
     error: str = ""
-    traceback: str = field(default="", repr=False)
+    traceback: str = ""
 
 
 class Stage:
@@ -119,7 +118,7 @@ class Stage:
         _at_work.agent_id = agent_id
         try:
             result = seat.work(observation)
-            if inspect.isawaitable(result):
+            if type(result) not in PLAIN and inspect.isawaitable(result):
                 result = self._around.finish(result)
         except BaseException as error:
             known = isinstance(error, Exception | SystemExit | asyncio.CancelledError)

@@ -6,13 +6,15 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ringline.errors import AgentError
 
 _numbers = itertools.count(1)
+_ABOVE: Final = 2.0**64
+"""Between two priorities: more steps than there will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,14 @@ class Step(Future[Any]):
         self.number = next(_numbers)
         self.agent_id = agent_id
         self.load = load
-        self.rank = (-priority, self.number)
+        self.rank = self.number - int(priority * _ABOVE) if priority else self.number
         """What comes first: a higher priority, then an earlier step."""
         if timeout is not None:
             self.timeout = timeout
         if deadline is not None:
             self.deadline_ns = time.monotonic_ns() + int(deadline * 1e9)
-        # Whoever gets the one thing out of a list is the one: that needs no lock.
-        self._begin_right, self._end_right = [None], [None]
+        # Whoever gets the one byte is the one: that needs no lock, and nothing that the garbage collector would look at.
+        self._right = bytearray(1)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result on the running event loop; who goes away cancels the step."""
@@ -75,7 +77,7 @@ class Step(Future[Any]):
     @property
     def decided(self) -> bool:
         """Say whether it was answered, has failed or is being cancelled."""
-        return not self._begin_right
+        return not self._right
 
     @property
     def expired(self) -> bool:
@@ -102,14 +104,14 @@ class Step(Future[Any]):
 
     def withdraw(self) -> None:
         """Cancel it, unless that is done: its worker saw the wish before it began."""
-        if self._end():
+        if self._begun or self.take():
             self._cancel()
 
     def _cancel(self) -> None:
         if self.left is not None:
             self.left(self)
-        super().cancel()
-        self.set_running_or_notify_cancel()  # who waits for several hears of it only so
+        if super().cancel():
+            self.set_running_or_notify_cancel()  # who waits for several hears of it only so
 
     def begin(self) -> bool:
         """Say that it runs from now on; False if it was cancelled before."""
@@ -120,30 +122,28 @@ class Step(Future[Any]):
 
     def answer(self, value: Any) -> None:
         """Give it its result, once."""
-        if self._end():
+        if self._begun or self.take():
             if self.left is not None:
                 self.left(self)
-            self.set_result(value)
+            try:
+                self.set_result(value)
+            except InvalidStateError:
+                return  # it has its answer
 
     def fail(self, error: AgentError | Exception) -> None:
         """Give it its error, once."""
-        if self._end():
+        if self._begun or self.take():
             if self.left is not None:
                 self.left(self)
-            self.set_exception(error)
-
-    def _end(self) -> bool:
-        """Be the one who ends it: before it began, or while it runs."""
-        return (self._begun or self.take()) and _got(self._end_right)
+            try:
+                self.set_exception(error)
+            except InvalidStateError:
+                return
 
     def take(self) -> bool:
         """Be the one who decides what becomes of it; for its pool."""
-        return _got(self._begin_right)
-
-
-def _got(right: list[None]) -> bool:
-    try:
-        right.pop()
-    except IndexError:
-        return False
-    return True
+        try:
+            self._right.pop()
+        except IndexError:
+            return False
+        return True

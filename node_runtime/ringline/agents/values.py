@@ -23,7 +23,8 @@ _ALIGN: Final = 16
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-_PLAIN: Final = frozenset((type(None), bool, int, float, str))
+PLAIN: Final = frozenset((type(None), bool, int, float, str))
+"""Values that are carried as they are."""
 
 
 def pack(value: Any) -> bytes:
@@ -31,7 +32,7 @@ def pack(value: Any) -> bytes:
 
     Raises `DataError` that names the type which can't be carried.
     """
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         text = _encoded(value)
         return _LENGTH.pack(len(text)) + text
     arrays: list[Array] = []
@@ -58,6 +59,8 @@ def pack(value: Any) -> bytes:
 
 def copied(value: Any) -> Any:
     """Give what `unpack(pack(value))` gives, without the bytes between where that is quicker. Raises `DataError`."""
+    if type(value) in PLAIN:
+        return value
     try:
         return _copied(value)
     except (TypeError, RecursionError) as error:
@@ -66,7 +69,7 @@ def copied(value: Any) -> Any:
 
 def _copied(value: Any) -> Any:
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if kind is np.ndarray:
         _check_array(value)

@@ -58,7 +58,7 @@ class AgentWorker(MultiprocessNode):
         orders = self._orders(data)
         last = len(orders) - 1
         for place, order in enumerate(orders):
-            self._step(order, 0, last=place == last)
+            self._step(order, 0, time.monotonic_ns(), last=place == last)
         self._out.flush()
 
     def on_end(self) -> None:
@@ -93,10 +93,9 @@ class AgentWorker(MultiprocessNode):
             found = failed(error)
             self._out.say("refused", agent_id, found.error[:LONGEST_TEXT], found.traceback)
 
-    def _step(self, order: Order, thread: int, *, last: bool) -> None:
+    def _step(self, order: Order, thread: int, began: int, *, last: bool) -> None:
         """Do a step, if it is still wanted, and answer it."""
         number, slot = order.step, order.slot
-        began = time.monotonic_ns()
         if order.deadline_ns and began > order.deadline_ns:
             self._out.outcome(number, _EXPIRED, 0, began, last=last)
             return
@@ -165,8 +164,8 @@ class ThreadedWorker(AgentWorker):
             self._hands.put(order.agent, next(self._ranks), order._replace(blob=bytes(order.blob)))
         self._out.flush()
 
-    def _do(self, order: Order, thread: int) -> None:
-        self._step(order, thread, last=False)
+    def _do(self, order: Order, thread: int, began: int) -> None:
+        self._step(order, thread, began, last=False)
         if self._hands.alone:
             self._out.flush()
 

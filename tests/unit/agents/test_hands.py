@@ -1,14 +1,13 @@
-"""Threads that do many agents' steps: each agent's in order, the highest rank first, and as many at once as find room."""
+"""Threads that do many agents' steps: each agent's in order, the lowest rank first, and as many at once as get on with it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-import pytest
-
-from ringline.agents.hands import Hands, allowed_now
+from ringline.agents.hands import Hands
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -16,24 +15,16 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def ended(hands: Hands[int]) -> None:
+def ended(hands: Hands[Any]) -> None:
     hands.close()
     hands.join(60)
-
-
-@pytest.mark.parametrize(
-    ("allowed", "room", "then"),
-    [(1, True, 2), (4, True, 6), (19, True, 20), (20, True, 20), (20, False, 15), (2, False, 1), (1, False, 1)],
-)
-def test_there_are_more_where_there_is_room_and_fewer_where_there_is_none(allowed: int, room: bool, then: int) -> None:
-    assert allowed_now(allowed, 20, room=room) == then
 
 
 def test_an_agents_items_come_one_after_the_other_and_in_order() -> None:
     done: list[tuple[int, int]] = []
     at_work: set[int] = set()
 
-    def work(item: int, number: int) -> None:
+    def work(item: int, number: int, _: int) -> None:
         agent = item % 7
         assert agent not in at_work
         at_work.add(agent)
@@ -57,7 +48,7 @@ def test_an_agents_items_come_one_after_the_other_and_in_order() -> None:
 def test_a_lower_rank_goes_first_among_what_waits() -> None:
     go, begun, done = threading.Event(), threading.Event(), []
 
-    def work(item: int, _: int) -> None:
+    def work(item: int, *_: int) -> None:
         if item == 0:
             begun.set()
             go.wait()
@@ -81,7 +72,7 @@ def test_those_who_wait_for_each_other_are_all_begun() -> None:
     together = threading.Barrier(6)
     met: list[int] = []
 
-    def work(item: int, _: int) -> None:
+    def work(item: int, *_: int) -> None:
         together.wait(60)
         met.append(item)
 
@@ -95,7 +86,7 @@ def test_those_who_wait_for_each_other_are_all_begun() -> None:
 
 def test_a_single_agent_has_a_single_thread_and_no_one_watches() -> None:
     done: list[str] = []
-    hands: Hands[int] = Hands(8, lambda _, number: done.append(f"{number} {threading.current_thread().name}"))
+    hands: Hands[int] = Hands(8, lambda _, number, began: done.append(f"{number} {threading.current_thread().name}"))
     for item in range(20):
         hands.put("a", item, item)
         until(lambda: len(done) == item + 1 and hands.active == 0)  # noqa: B023  (asked at once)
@@ -104,30 +95,58 @@ def test_a_single_agent_has_a_single_thread_and_no_one_watches() -> None:
     ended(hands)
 
 
-def test_there_is_room_for_all_while_work_takes_its_time() -> None:
+def test_all_work_at_once_before_anybody_has_looked() -> None:
     go, done = threading.Event(), []
 
-    def work(item: int, _: int) -> None:
-        time.sleep(0.01 if item == 0 else 0)
-        if item:
-            go.wait()
+    def work(item: int, *_: int) -> None:
+        go.wait()
         done.append(item)
 
-    hands = Hands(5, work, short_s=0.0001)
-    hands.put(0, 0, 0)
-    until(lambda: hands.active == 0 and bool(done))
-    for item in range(1, 9):
+    hands = Hands(5, work)
+    for item in range(9):
         hands.put(item, item, item)
-    assert hands.active == 5  # at once, without anybody having looked
+    assert hands.active == 5
+    until(lambda: hands.waiting == 4)
     go.set()
     until(lambda: len(done) == 9)
+    ended(hands)
+
+
+def test_those_who_compute_are_soon_alone_at_it() -> None:
+    most: list[int] = []
+
+    def work(item: int, *_: int) -> None:
+        most.append(hands.active)
+        end = time.thread_time() + 0.002
+        while time.thread_time() < end:
+            pass
+
+    hands = Hands(6, work)
+    item = 0
+    while not (len(most) > 20 and set(most[-10:]) == {1}):
+        for _ in range(20 - hands.waiting):
+            hands.put(item, item, item)
+            item += 1
+        time.sleep(0.0005)
+    assert max(most) > 1
+    ended(hands)
+
+
+def test_nobody_looks_any_more_when_there_is_nothing_to_be_seen() -> None:
+    hands: Hands[float] = Hands(4, lambda item, *_: time.sleep(item))
+    for item in range(8):
+        hands.put(item, item, 0.001)
+    until(lambda: not hands.active and not hands.watched)
+    hands.put("a", 100, 0.0)
+    hands.put("b", 101, 0.0)
+    until(lambda: not hands.active and not hands.watched)
     ended(hands)
 
 
 def test_closing_gives_back_what_was_not_begun_and_takes_nothing_more() -> None:
     go, begun, done = threading.Event(), threading.Event(), []
 
-    def work(item: int, _: int) -> None:
+    def work(item: int, *_: int) -> None:
         begun.set()
         go.wait()
         done.append(item)
