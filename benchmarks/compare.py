@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
+from statistics import median
 from typing import Any, Final
 
-SCHEMA: Final = "ringline-agents/1"
+SCHEMA: Final = "ringline-agents/2"
 PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "futures thread": ("benchmarks.peers.pools:FuturesThread", ""),
     "futures process": ("benchmarks.peers.pools:FuturesProcess", ""),
@@ -24,20 +26,22 @@ SAME: Final[Mapping[str, tuple[str, ...]]] = {
 """Executor → the peers that offer the same: so many threads, or so many processes. Threads in processes nobody else has."""
 SAME_WITHIN: Final = 0.97
 """Less than 3 % of difference is none."""
+CHANCE: Final = 0.05
+"""So often would pools that are equal lose as many rounds."""
 Cell = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Our executor and the best of the peers that offer the same, in one cell: steps per second, slowest, median, fastest round."""
+    """Our executor and the best of the peers that offer the same, in one cell: steps per second in each round."""
 
     executor: str
     kernel: str
     load: str
     agents: int
-    ours: tuple[float, float, float]
+    ours: tuple[float, ...]
     peer: str
-    theirs: tuple[float, float, float]
+    theirs: tuple[float, ...]
 
     @property
     def name(self) -> str:
@@ -46,18 +50,28 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """Our steps for each of theirs; more is better."""
-        return self.ours[1] / self.theirs[1] if self.theirs[1] else float("inf")
+        """Our steps for each of theirs, the median over the rounds; more is better."""
+        return median(mine / its if its else float("inf") for mine, its in zip(self.ours, self.theirs, strict=True))
 
     @property
     def slowest_peer(self) -> float:
         """Steps per second in the peer's slowest round."""
-        return self.theirs[0]
+        return min(self.theirs)
 
     @property
     def slower(self) -> bool:
-        """Say whether ours is slower beyond noise: by 3 % and more, and in its fastest round slower than the peer in its slowest."""
-        return self.ratio < SAME_WITHIN and self.ours[2] < self.theirs[0]
+        """Say whether ours is slower beyond noise: by 3 % and more, and in so many rounds that chance hardly explains it (a sign test).
+
+        Of less than five rounds it has to lose all.
+        """
+        rounds = len(self.ours)
+        lost = sum(mine < its for mine, its in zip(self.ours, self.theirs, strict=True))
+        return self.ratio < SAME_WITHIN and chance(lost, rounds) <= max(CHANCE, chance(rounds, rounds))
+
+
+def chance(lost: int, rounds: int) -> float:
+    """Give the probability that one of two equal pools loses so many rounds, or more."""
+    return float(sum(comb(rounds, each) for each in range(lost, rounds + 1)) / 2**rounds)
 
 
 def pairs(cells: Sequence[Cell]) -> Iterator[Pair]:
@@ -70,15 +84,8 @@ def pairs(cells: Sequence[Cell]) -> Iterator[Pair]:
         ]
         if rivals:
             best = max(rivals, key=lambda other: float(other["steps_per_s"]))
-            yield Pair(
-                cell["executor"],
-                cell["kernel"],
-                cell["load"],
-                cell["agents"],
-                _rates(cell),
-                best["executor"],
-                _rates(best),
-            )
+            ours, theirs = tuple(cell["rounds"]), tuple(best["rounds"])
+            yield Pair(cell["executor"], *_place(cell), ours, best["executor"], theirs)
 
 
 def merged(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -90,7 +97,7 @@ def merged(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     whole = dict(parts[0])
     whole["loads_1min"] = [part["machine"]["load_1min"] for part in parts if "machine" in part]
     whole["seconds"] = round(sum(part.get("seconds", 0.0) for part in parts), 1)
-    for name in ("cells", "memory", "deaths", "operations"):
+    for name in ("cells", "again", "memory", "deaths", "operations"):
         whole[name] = [row for part in parts for row in part.get(name, ())]
     return whole
 
@@ -105,5 +112,8 @@ def _place(cell: Cell) -> tuple[str, str, int]:
     return cell["kernel"], cell["load"], cell["agents"]
 
 
-def _rates(cell: Cell) -> tuple[float, float, float]:
-    return cell["slowest_round"], cell["steps_per_s"], cell["fastest_round"]
+def slower(found: Mapping[str, Any]) -> list[tuple[Pair, Pair | None]]:
+    """Give the cells in which ours is slower beyond noise, each with the one that was measured again; with that they are confirmed or not."""
+    again = {(pair.executor, pair.kernel, pair.load, pair.agents): pair for pair in pairs(found.get("again", ()))}
+    suspects = (pair for pair in pairs(found["cells"]) if pair.slower)
+    return [(pair, again.get((pair.executor, pair.kernel, pair.load, pair.agents))) for pair in suspects]

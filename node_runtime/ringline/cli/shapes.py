@@ -291,8 +291,7 @@ class AgentsCellShape(TypedDict):
     load: Annotated[str, "quarter, scaled, or `at once` for the kernel none: due again when answered"]
     agents: Annotated[int, "how many"]
     steps_per_s: Annotated[float, "steps answered per second, all agents together"]
-    slowest_round: Annotated[float, "the same in the slowest round"]
-    fastest_round: Annotated[float, "the same in the fastest round"]
+    rounds: Annotated[list[float], "the same in each round, in their order"]
     ideal_per_s: Annotated[
         float, "steps that are due per second, as far as bare loops on all cores could do them; 0 for the kernel none"
     ]
