@@ -7,6 +7,7 @@ futures only after it, since their callbacks may come back here.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import threading
 from abc import ABC, abstractmethod
@@ -227,12 +228,12 @@ class Dispatch(ABC):
         chosen: list[Order] = []
         size, largest = 0, self._session.plan.runtime.max_message_size // 2 if batching else 1
         while worker.ready and len(worker.flying) < ahead and size < largest:
-            _, step = worker.ready.pop()
+            _, step = heapq.heappop(worker.ready)
             agent = self.agents.get(step.agent_id)
             if step.decided or agent is None or agent.broken or step.expired:
                 self._not_sent(step, agent)
             elif agent.flying >= agent.window:
-                agent.waiting.push((step.rank, step))
+                heapq.heappush(agent.waiting, (step.rank, step))
             else:
                 size += 1 + len(step.load)
                 chosen.append(worker.send(step, agent))

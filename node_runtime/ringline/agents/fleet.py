@@ -7,6 +7,7 @@ answered is sent to its successor. Steps on their way to a worker are `dispatch`
 from __future__ import annotations
 
 import functools
+import heapq
 import logging
 import time
 from typing import Any, Final
@@ -181,7 +182,7 @@ class Fleet(Dispatch):
         if agent is not None:
             agent.flying -= 1
             for each in agent.waiting:  # nothing of the agent may land any more that would let them follow
-                worker.ready.push(each)
+                heapq.heappush(worker.ready, each)
             agent.waiting.clear()
         if number not in guilty:
             worker.wait(step)
@@ -223,8 +224,7 @@ class Fleet(Dispatch):
             agent.worker.introduce(agent)
         worker.agents = {}
         left = [*worker.suspects, *(step for _, step in worker.ready)]
-        worker.suspects = []
-        worker.ready.clear()
+        worker.suspects, worker.ready = [], []
         for step in left:
             heir = self.agents.get(step.agent_id)
             if heir is None:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ringline.agents.concurrency import Limit, Seen
-from ringline.agents.ranks import Ranked
 
 Item = TypeVar("Item")
 _NS: Final = 1e-9
@@ -47,7 +46,7 @@ class Hands(Generic[Item]):
         self._lock = threading.Lock()
         self._lines: dict[Hashable, list[tuple[Any, Item]] | None] = {}
         """What waits for the agents of which something is ready or in work."""
-        self._ready: Ranked[tuple[Any, Hashable, Item]] = Ranked()
+        self._ready: list[tuple[Any, Hashable, Item]] = []
         self._threads: list[threading.Thread] = []
         self._idle: list[tuple[int, threading.Lock]] = []
         self._at_work: set[int] = set()
@@ -93,7 +92,7 @@ class Hands(Generic[Item]):
             if self._closed:
                 return
             self._lines[agent] = None
-            self._ready.push((rank, agent, item))
+            heapq.heappush(self._ready, (rank, agent, item))
             active = len(self._at_work)
             if active < self._allowed:
                 self._call_one()
@@ -169,7 +168,7 @@ class Hands(Generic[Item]):
                     line = self._lines[agent]
                     if line:
                         rank, item = heapq.heappop(line)
-                        self._ready.push((rank, agent, item))
+                        heapq.heappush(self._ready, (rank, agent, item))
                     else:
                         del self._lines[agent]
                 if self._closed:
@@ -177,7 +176,7 @@ class Hands(Generic[Item]):
                     return
                 if self._ready and len(self._at_work) <= self._allowed:
                     busy = True
-                    rank, agent, item = self._ready.pop()
+                    rank, agent, item = heapq.heappop(self._ready)
                     line = self._lines[agent]
                     if line:
                         _, item = heapq.heappushpop(line, (rank, item))

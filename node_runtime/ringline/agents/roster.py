@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,7 +10,6 @@ from typing import Any, Final
 from ringline.agents.gauges import WorkerFacts
 from ringline.agents.ledger import SLOTS
 from ringline.agents.outbox import LINGER_S
-from ringline.agents.ranks import Ranked
 from ringline.agents.steps import Step
 from ringline.agents.wire import Order
 
@@ -22,7 +22,7 @@ REFILL: Final = 0.65
 WINDOW: Final = 32
 """Steps of one agent that may be on their way; 1 for an agent with snapshots, so that none is run twice."""
 BUCKETS: Final = 32
-Waiting = Ranked[tuple[int, Step]]
+Waiting = list[tuple[int, Step]]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Agent:
     lived: bool = False
     broken: str = ""
     """Why it can't be made: it ended or held up its worker when it was tried."""
-    waiting: Waiting = field(default_factory=Ranked)
+    waiting: Waiting = field(default_factory=list)
 
     def introduction(self) -> list[Any]:
         """Give the order that makes it."""
@@ -58,7 +58,7 @@ class Worker:
     lost: bool = False
     recycling: bool = False
     agents: dict[str, Agent] = field(default_factory=dict)
-    ready: Waiting = field(default_factory=Ranked)
+    ready: Waiting = field(default_factory=list)
     flying: dict[int, Step] = field(default_factory=dict)
     suspects: list[Step] = field(default_factory=list)
     orders: list[list[Any]] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Worker:
 
     def wait(self, step: Step) -> None:
         """Let a step wait until it may be sent."""
-        self.ready.push((step.rank, step))
+        heapq.heappush(self.ready, (step.rank, step))
 
     @property
     def wait_s(self) -> float:
@@ -138,7 +138,7 @@ class Worker:
         if agent is not None:
             agent.flying -= 1
             if agent.waiting:
-                agent.worker.ready.push(agent.waiting.pop())
+                heapq.heappush(agent.worker.ready, heapq.heappop(agent.waiting))
         return step
 
     def facts(self, pid: int | None) -> WorkerFacts:
