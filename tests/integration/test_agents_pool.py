@@ -350,6 +350,20 @@ def test_a_pool_goes_on_through_deaths_and_renewals_and_counts_each_answered_ste
             assert sizes[-1] < 1.1 * sizes[rounds // 4]
 
 
+def test_a_pool_whose_loop_has_ended_refuses_steps_and_leaves_nothing() -> None:
+    pool = pool_of(workers=1).start()
+    (name,) = counters(pool, 1)
+    assert pool.submit(name, 1).result() == 1
+    backend: Any = pool._backend
+    backend._loop.call_soon_threadsafe(backend._loop.stop)
+    backend._thread.join()
+    with pytest.raises(PoolClosedError, match="the pool was closed"):
+        pool.submit(name, 1).result()
+    pool.close()
+    with pytest.raises(PoolClosedError):
+        pool.submit(name, 1)
+
+
 def test_what_workers_log_names_the_agent(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGLINE_LOG_FORMAT", "json")
     caplog.set_level(logging.INFO, logger="ringline.agents")

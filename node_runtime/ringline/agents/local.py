@@ -17,7 +17,7 @@ from typing import Any, Final
 from ringline.agents.gauges import PoolFacts, WorkerFacts
 from ringline.agents.hands import Hands
 from ringline.agents.roster import Worker
-from ringline.agents.stage import Stage, failed
+from ringline.agents.stage import UNMADE, Stage, failed
 from ringline.agents.state import SharedState
 from ringline.agents.steps import Progress, Step
 from ringline.agents.values import copied
@@ -36,7 +36,6 @@ class Local:
 
     def __init__(self, threads: int, state_bytes: int) -> None:
         self._state_bytes = state_bytes
-        self._steps: dict[int, Step] = {}
         self._hands: Hands[Step] | None = Hands(threads, self._run) if threads else None
         self._lock = threading.Lock()
         self._agents: set[str] = set()
@@ -94,7 +93,7 @@ class Local:
             for step in self._hands.close():
                 step.fail(PoolClosedError("the pool was closed"))
             self._hands.join(_PATIENCE_S)
-        for step in list(self._steps.values()):
+        for step in self._stage.at_work:
             labels = {"agent_id": step.agent_id}
             log.warning(
                 "agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id, extra=labels
@@ -108,14 +107,9 @@ class Local:
             step.fail(StepExpired(step.agent_id, "the step's deadline passed before it began"))
         if not step.begin():
             return
-        if step.agent_id not in self._agents:
-            step.fail(AgentError(step.agent_id, "it was removed from the pool"))
-            return
-        self._steps[step.number] = step
         clock = None if step.timeout is None else self._clock(step, step.timeout)
-        outcome = self._stage.step(step.number, step.agent_id, step.load)
+        outcome = self._stage.step(step, step.agent_id, step.load)
         busy_us = (time.monotonic_ns() - began_ns) // 1000
-        del self._steps[step.number]
         if clock is not None:
             clock.cancel()
         if step.timeout is not None and busy_us > step.timeout * 1e6:
@@ -125,6 +119,8 @@ class Local:
             if len(self._busy_us) >= _MANY:
                 self._count()
             step.answer(outcome.result)
+        elif outcome is UNMADE and step.agent_id not in self._agents:
+            step.fail(AgentError(step.agent_id, "it was removed from the pool"))
         else:
             with self._lock:
                 self._counts.outcomes[outcome.kind] += 1
@@ -147,14 +143,13 @@ class Local:
         clock.start()
         return clock
 
-    def progressed(self, step: int, fraction: float, message: str) -> None:
+    def progressed(self, step: Step, fraction: float, message: str) -> None:
         """Take note of how far a step is."""
-        if step in self._steps:
-            self._steps[step].progress = Progress(fraction, message)
+        step.progress = Progress(fraction, message)
 
-    def unwanted(self, step: int) -> bool:
+    def unwanted(self, step: Step) -> bool:
         """Say whether somebody tried to cancel a step in work."""
-        return step in self._steps and self._steps[step].unwanted
+        return step.unwanted
 
     def finish(self, result: Awaitable[Any]) -> Any:
         """Finish an async agent's step in a thread of its own: the caller's may run a loop already."""

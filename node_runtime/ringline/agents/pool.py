@@ -95,7 +95,8 @@ class AgentPool:
             check_numbers(memory_limit_mb=(memory_limit_mb, 1, None))
             self._options["memory_limit_mb"] = memory_limit_mb
         self._backend: Backend | None = None
-        self._agents: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._agents: dict[str, tuple[str, str, dict[str, Any]]] = {}
+        """Ids, classes and arguments, by id: steps share their agent's own id, which is quicker to look up than an equal one."""
         self._pending: set[Step] = set()
         self._answered = self._pending.discard
         self._lock = threading.Lock()
@@ -133,6 +134,8 @@ class AgentPool:
             self._metrics.close()
         if before == "open" and self._backend is not None:
             self._backend.close()
+        for step in list(self._pending):
+            step.fail(PoolClosedError("the pool was closed"))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -168,7 +171,7 @@ class AgentPool:
         with self._lock:
             if agent_id in self._agents:
                 raise PoolError(f"the pool has an agent '{agent_id}' already; choose another id or remove that one")
-            self._agents[agent_id] = (target, values)
+            self._agents[agent_id] = (agent_id, target, values)
         made = Step(agent_id, None)
         if self._backend is None:
             made.answer(None)  # auto: made where the first step says
@@ -206,7 +209,8 @@ class AgentPool:
         """
         if self._state != "open" or os.getpid() != self._pid:
             self._check("open")
-        if agent_id not in self._agents:
+        known = self._agents.get(agent_id)
+        if known is None:
             raise self._unknown(agent_id)
         if priority or timeout is not None or deadline is not None:
             _check_options(priority, timeout, deadline)
@@ -216,7 +220,7 @@ class AgentPool:
             )
         backend = self._backend or self._decided(agent_id, observation)
         try:
-            step = Step(agent_id, backend.carry(observation), priority, timeout, deadline)
+            step = Step(known[0], backend.carry(observation), priority, timeout, deadline)
         except (DataError, MessageTooLargeError) as error:
             raise type(error)(f"agent '{agent_id}': {error}") from None
         self._pending.add(step)
@@ -310,10 +314,10 @@ class AgentPool:
         """Choose the executor by trying the step on a second agent of the same making."""
         with self._lock:
             if self._backend is None:
-                target, arguments = self._agents[agent_id]
+                _, target, arguments = self._agents[agent_id]
                 self.choice = choose(target, arguments, observation, self.workers, self._paths)
                 backend = self._made(self.choice.executor)
-                for each, (kind, values) in self._agents.items():
+                for each, kind, values in self._agents.values():
                     backend.add(Step(each, None), kind, values)
                 self._backend = backend
             return self._backend

@@ -41,21 +41,21 @@ class Surroundings(Protocol):
     def finish(self, result: Awaitable[Any]) -> Any:
         """Complete what an async agent returned."""
 
-    def progressed(self, step: int, fraction: float, message: str) -> None:
-        """Tell how far a step is."""
+    def progressed(self, step: Any, fraction: float, message: str) -> None:
+        """Tell how far a step is; `step` is what `Stage.step` was given as its number."""
 
-    def unwanted(self, step: int) -> bool:
+    def unwanted(self, step: Any) -> bool:
         """Say whether somebody tried to cancel a step in work."""
 
 
 @dataclass(slots=True)
 class Seat:
-    """One agent. `past` is the last step that its snapshot knows, with the answer."""
+    """One agent, and the step that it does. `past` is the last step that its snapshot knows, with the answer."""
 
     agent: Any
     work: Callable[[Any], Any]
     keeps: bool
-    step: int = 0
+    step: Any = None
     past: tuple[int, Any] | None = None
 
 
@@ -66,6 +66,10 @@ class Outcome(NamedTuple):
     result: Any = None
     error: str = ""
     traceback: str = ""
+
+
+UNMADE: Final = Outcome("failed", error="it could not be made in this worker")
+"""The outcome of a step of an agent that is not there."""
 
 
 class Stage:
@@ -107,11 +111,19 @@ class Stage:
         if seat is not None and seat.keeps and self._state is not None:
             self._state.delete(SNAPSHOT + agent_id)
 
-    def step(self, number: int, agent_id: str, observation: Any) -> Outcome:
-        """Run one step. Whatever the agent raises is an outcome; one that its snapshot has already is not run again."""
+    @property
+    def at_work(self) -> list[Any]:
+        """The numbers of the steps in work."""
+        return [seat.step for seat in list(self._seats.values()) if seat.step is not None]
+
+    def step(self, number: Any, agent_id: str, observation: Any) -> Outcome:
+        """Run one step. Whatever the agent raises is an outcome; one that its snapshot has already is not run again.
+
+        `number` names the step: an int where agents keep snapshots, else anything that the surroundings understand.
+        """
         seat = self._seats.get(agent_id)
         if seat is None:
-            return Outcome("failed", error="it could not be made in this worker")
+            return UNMADE
         if seat.past is not None and seat.past[0] == number:
             return Outcome("done", self._carry(seat.past[1]))
         seat.step = number
@@ -126,7 +138,7 @@ class Stage:
                 raise  # a signal, perhaps; in any other thread it is the agent's own
             return failed(error)
         finally:
-            _at_work.agent_id = None
+            _at_work.agent_id = seat.step = None
         try:
             carried = self._carry(result)
             if seat.keeps:
@@ -159,13 +171,13 @@ class Reporter:
         self.seat: Seat | None = None
 
     def __call__(self, fraction: float, message: str = "") -> None:
-        if self.seat is not None:
+        if self.seat is not None and self.seat.step is not None:
             self._around.progressed(self.seat.step, min(1.0, max(0.0, float(fraction))), str(message))
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody tried to cancel the step in work: a long one may look, and return early."""
-        return self.seat is not None and self._around.unwanted(self.seat.step)
+        return self.seat is not None and self.seat.step is not None and self._around.unwanted(self.seat.step)
 
 
 def failed(error: BaseException) -> Outcome:

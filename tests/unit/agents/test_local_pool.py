@@ -182,6 +182,26 @@ def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_pool(
         time.sleep(0.005)
 
 
+def test_a_step_of_an_agent_that_is_removed_meanwhile_ends_with_the_pool_at_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ringline.agents.local._PATIENCE_S", 0.1)
+    with AgentPool("thread", threads=2) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        stuck, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
+        while not stuck.progress.fraction:
+            time.sleep(0.005)
+        pool.remove("a")
+        with pytest.raises(PoolError, match="the pool has no agent 'a'; add it first"):
+            pool.submit("a", ["echo", 2])
+    for step in (stuck, waiting):
+        with pytest.raises(PoolClosedError):
+            step.result()
+    assert not stuck.cancel()
+    while any(thread.name.startswith("agents-") for thread in threading.enumerate()):
+        time.sleep(0.005)
+
+
 def test_a_step_that_waits_behind_another_is_cancelled_and_one_in_work_is_told() -> None:
     with AgentPool("thread", threads=1) as pool:
         pool.add("a", f"{HERE}:Moody").result()
