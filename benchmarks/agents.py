@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine
-from benchmarks.compare import PEERS, SAME, SCHEMA, Pair, merged, pairs
+from benchmarks.compare import PEERS, SAME, SCHEMA, Pair, merged, pairs, slower
 from benchmarks.operations import operations
 from benchmarks.peers.pools import installed
 from benchmarks.rows import Bar, Row, not_installed
@@ -32,7 +32,7 @@ MOST_SPAWNED: Final = 50
 HYBRID_SHARE: Final = 0.75
 MEMORY_SHARE: Final = 0.2
 AGAIN: Final = 12
-"""Rounds in which a cell that seems slower than a peer's is measured again."""
+"""Rounds in which what decides about a bar is measured again, with few or no others between a pool and the bare loops."""
 
 
 def crowds() -> dict[str, str]:
@@ -73,12 +73,20 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
 
 
 def again(found: Mapping[str, Any], seconds: float) -> Iterator[Plan]:
-    """Plan to measure those cells again in which ours seems slower than a peer's, each beside its rivals alone."""
-    for pair in pairs(found["cells"]):
-        if pair.slower:
-            names = (pair.executor, *SAME[pair.executor])
-            few = {name: spec for name, spec in crowds().items() if name in names}
-            yield Plan(few, (pair.agents,), (pair.kernel,), (pair.load,), (), (), seconds=seconds, rounds=AGAIN)
+    """Plan to measure again what a bar is for: hybrid pools alone, and cells in which ours seems slower than a peer's beside its rivals alone."""
+    places: list[tuple[tuple[str, ...], int, str, str]] = []
+    for cell in filter(is_held, found["cells"]):
+        places.append(((cell["executor"],), cell["agents"], cell["kernel"], cell["load"]))
+    for pair, _ in slower(found):
+        places.append(((pair.executor, *SAME[pair.executor]), pair.agents, pair.kernel, pair.load))
+    for names, count, kernel, load in places:
+        few = {name: spec for name, spec in crowds().items() if name in names}
+        yield Plan(few, (count,), (kernel,), (load,), (), (), seconds=seconds, rounds=AGAIN)
+
+
+def is_held(cell: Mapping[str, Any]) -> bool:
+    """Say whether a cell has to reach its share of the cores' ideal."""
+    return (cell["executor"], cell["load"], cell["agents"]) == ("hybrid", "scaled", 150)
 
 
 def measure(*, quick: bool) -> Iterator[Row]:
@@ -96,7 +104,7 @@ def rows(found: Mapping[str, Any]) -> Iterator[Row]:
     for pair in pairs(found["cells"]):
         yield Row(pair.name, "us", [1e6 / rate for rate in pair.ours if rate], _bar_of(pair))
     for cell in found["cells"]:
-        if (cell["executor"], cell["load"], cell["agents"]) == ("hybrid", "scaled", 150) and cell["steps_per_s"]:
+        if is_held(cell) and cell["steps_per_s"]:
             limit = 1e6 / (HYBRID_SHARE * cell["ideal_per_s"])
             name = f"hybrid, {cell['kernel']}, scaled, 150 agents: a step of the whole pool"
             yield Row(name, "us", [1e6 / cell["steps_per_s"]], Bar(limit, f"{HYBRID_SHARE:.0%} of the cores' ideal"))

@@ -112,8 +112,13 @@ def _place(cell: Cell) -> tuple[str, str, int]:
     return cell["kernel"], cell["load"], cell["agents"]
 
 
+def working(compared: Iterable[Pair]) -> list[Pair]:
+    """Leave out steps that compute nothing: there the way is measured, and what a pool does for a step on it."""
+    return [pair for pair in compared if pair.kernel != "none"]
+
+
 def slower(found: Mapping[str, Any]) -> list[tuple[Pair, Pair | None]]:
     """Give the cells in which ours is slower beyond noise, each with the one that was measured again; with that they are confirmed or not."""
     again = {(pair.executor, pair.kernel, pair.load, pair.agents): pair for pair in pairs(found.get("again", ()))}
-    suspects = (pair for pair in pairs(found["cells"]) if pair.slower)
+    suspects = (pair for pair in working(pairs(found["cells"])) if pair.slower)
     return [(pair, again.get((pair.executor, pair.kernel, pair.load, pair.agents))) for pair in suspects]

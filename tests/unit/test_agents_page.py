@@ -191,6 +191,8 @@ def test_bars_are_met_or_missed_by_the_figures() -> None:
             row["pss_mb"] = 700.0
     text = page(found)
     assert "50 % of the ideal; wanted 75%: **missed**." in text
+    found["again"] = [cell("hybrid", "numpy", "scaled", 150, efficiency=0.8)]
+    assert "150 agents, numpy, hybrid, load scaled: 80 % of the ideal; wanted 75%: met." in page(found)
     assert "wanted 1/5: **missed**." in text
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import agents
 from benchmarks.agents import lined, rows
-from benchmarks.compare import PEERS, SAME, chance, find, merged, pairs, slower
+from benchmarks.compare import PEERS, SAME, chance, find, merged, pairs, slower, working
 from ringline.bench.study import AGENTS, DEATHS, KERNELS, Plan
 
 
@@ -82,6 +82,15 @@ def test_slower_means_beyond_noise(ours: tuple[float, ...], theirs: tuple[float,
     assert pair.slower is slower
 
 
+def test_steps_that_compute_nothing_decide_about_no_bar() -> None:
+    cells = [cell("thread", (1, 1, 1), kernel="none"), cell("futures thread", (2, 2, 2), kernel="none")]
+    (pair,) = pairs(cells)
+    assert pair.slower
+    assert working([pair]) == []
+    assert slower(report(*cells)) == []
+    assert list(agents.again(report(*cells), 0.3)) == []
+
+
 def test_how_often_equal_pools_lose() -> None:
     assert [chance(lost, 3) for lost in (0, 1, 2, 3)] == [1.0, 0.875, 0.5, 0.125]
 
@@ -93,8 +102,11 @@ def test_what_seems_slower_is_measured_again_beside_its_rivals() -> None:
         cell("thread", (200, 210, 220)),
         cell("futures thread", (100, 110, 120)),
         cell("hybrid", (1, 2, 3)),
+        cell("hybrid", (1, 2, 3), agents=50),
     )
-    (plan,) = agents.again(found, 0.3)
+    alone, plan = agents.again(found, 0.3)
+    assert list(alone.crowds) == ["hybrid"]
+    assert list(alone.blocks()) == list(plan.blocks())
     assert list(plan.crowds) == ["process", "futures process", "multiprocessing.Pool", "loky"]
     assert list(plan.blocks()) == [("numpy", 150)]
     assert (plan.loads, plan.deaths, plan.memory, plan.seconds) == (("scaled",), (), (), 0.3)
@@ -203,7 +215,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     def measured(plan: Plan, each: Any) -> dict[str, Any]:
         assert each == plan.memory
         seen.append(plan)
-        return report(*(cell("hybrid", (1, 2, 3), kernel=kernel) for kernel in plan.kernels), seconds=1.5)
+        return report(*(cell("inline", (1, 2, 3), kernel=kernel) for kernel in plan.kernels), seconds=1.5)
 
     monkeypatch.setattr(agents, "report", measured)
     return seen
