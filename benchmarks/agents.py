@@ -74,12 +74,11 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
 
 def again(found: Mapping[str, Any], seconds: float) -> Iterator[Plan]:
     """Plan to measure again what a bar is for: hybrid pools alone, and cells in which ours seems slower than a peer's beside its rivals alone."""
-    places: list[tuple[tuple[str, ...], int, str, str]] = []
-    for cell in filter(is_held, found["cells"]):
-        places.append(((cell["executor"],), cell["agents"], cell["kernel"], cell["load"]))
-    for pair, _ in slower(found):
-        places.append(((pair.executor, *SAME[pair.executor]), pair.agents, pair.kernel, pair.load))
-    for names, count, kernel, load in places:
+    held = ((("hybrid",), cell["agents"], cell["kernel"], cell["load"]) for cell in found["cells"] if is_held(cell))
+    suspects = (
+        ((pair.executor, *SAME[pair.executor]), pair.agents, pair.kernel, pair.load) for pair, _ in slower(found)
+    )
+    for names, count, kernel, load in (*held, *suspects):
         few = {name: spec for name, spec in crowds().items() if name in names}
         yield Plan(few, (count,), (kernel,), (load,), (), (), seconds=seconds, rounds=AGAIN)
 
