@@ -107,7 +107,10 @@ def test_what_seems_slower_is_measured_again_beside_its_rivals() -> None:
     alone, plan = agents.again(found, 0.3)
     assert list(alone.crowds) == ["hybrid"]
     assert list(alone.blocks()) == list(plan.blocks())
-    assert list(plan.crowds) == ["process", "futures process", "multiprocessing.Pool", "loky"]
+    here = agents.crowds()  # loky only where it is installed
+    assert list(plan.crowds) == [
+        name for name in ("process", "futures process", "multiprocessing.Pool", "loky") if name in here
+    ]
     assert list(plan.blocks()) == [("numpy", 150)]
     assert (plan.loads, plan.deaths, plan.memory, plan.seconds) == (("scaled",), (), (), 0.3)
     ((first, second),) = slower(found)

@@ -178,20 +178,23 @@ class Crew:
             await self._begin_work(member)
 
     async def _begin_work(self, member: Member) -> None:
-        if not member.alive or member.handle is None:
+        handle = member.handle
+        if not member.alive or handle is None:
             return
-        await self._say_start(member, member.handle)
+        await self._say_start(member, handle)
+        if member.handle is not handle:
+            return  # it died meanwhile; its successor is begun with when it is ready
         if member.state == "ready":
             member.state = "running"
         if self.terms.checked:
-            await member.handle.start_health_check()
+            await handle.start_health_check()
         if member.alive:
             self.terms.began(member.name, member.epoch)
 
     async def _say_start(self, member: Member, handle: NodeHandle) -> None:
         """Send START; a node of a host that died has to dial again first."""
         deadline = time.monotonic() + DIAL_PATIENCE_S
-        while member.alive:
+        while member.alive and member.handle is handle:
             try:
                 await handle.send_message(Message(MessageType.START, {}))
                 return

@@ -159,6 +159,25 @@ async def test_a_node_that_has_not_dialed_yet_is_told_when_it_has(make: Make) ->
     assert scene.control.kinds("a") == [MessageType.START]
 
 
+async def test_one_that_dies_before_it_was_told_is_begun_with_when_it_is_back(make: Make) -> None:
+    scene = make("a", policy=RESTARTS)
+    scene.launch()
+    scene.came_up("a")
+    await scene.crew.all_ready()
+    scene.control.away.add("a")
+    starting = asyncio.create_task(scene.crew.start())
+    await scene.until(lambda: scene.control.tries >= 1)
+    scene.dies("a")
+    await scene.until(lambda: ("a", 2) in scene.zygotes.spawned)
+    await starting
+    assert scene.control.sent == []
+    scene.control.away.clear()
+    scene.came_up("a")
+    await scene.until(lambda: scene.states()["a"] == "running")
+    assert scene.control.kinds("a") == [MessageType.START]
+    assert (scene.member("a").epoch, scene.failures) == (2, [])
+
+
 async def test_one_that_never_dials_is_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crews, "DIAL_PATIENCE_S", -1.0)
     scene = make("a")
