@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine
-from benchmarks.compare import PEERS, SAME, SCHEMA, Pair, merged, pairs, slower
+from benchmarks.compare import PEERS, SAME, SCHEMA, Pair, merged, pairs, slower, working
 from benchmarks.operations import operations
 from benchmarks.peers.pools import installed
 from benchmarks.rows import Bar, Row, not_installed
@@ -121,7 +121,9 @@ def rows(found: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _bar_of(pair: Pair) -> Bar | None:
-    return Bar(1e6 / pair.slowest_peer, f"{pair.peer}, its slowest round", "p50") if pair.slowest_peer else None
+    if not working([pair]) or not pair.slowest_peer:
+        return None
+    return Bar(1e6 / pair.slowest_peer, f"{pair.peer}, its slowest round", "p50")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -44,6 +44,11 @@ class Pair:
     theirs: tuple[float, ...]
 
     @property
+    def place(self) -> tuple[str, str, str, int]:
+        """Say which cell it is."""
+        return self.executor, self.kernel, self.load, self.agents
+
+    @property
     def name(self) -> str:
         """What it is called in a table."""
         return f"{self.executor}, {self.kernel}, {self.load}, {self.agents} agents: a step of the whole pool"
@@ -62,7 +67,7 @@ class Pair:
     def slower(self) -> bool:
         """Say whether ours is slower beyond noise: by 3 % and more, and in so many rounds that chance hardly explains it (a sign test).
 
-        Of less than five rounds it has to lose all.
+        Of less than eight rounds it has to lose all.
         """
         rounds = len(self.ours)
         lost = sum(mine < its for mine, its in zip(self.ours, self.theirs, strict=True))
@@ -119,6 +124,5 @@ def working(compared: Iterable[Pair]) -> list[Pair]:
 
 def slower(found: Mapping[str, Any]) -> list[tuple[Pair, Pair | None]]:
     """Give the cells in which ours is slower beyond noise, each with the one that was measured again; with that they are confirmed or not."""
-    again = {(pair.executor, pair.kernel, pair.load, pair.agents): pair for pair in pairs(found.get("again", ()))}
-    suspects = (pair for pair in working(pairs(found["cells"])) if pair.slower)
-    return [(pair, again.get((pair.executor, pair.kernel, pair.load, pair.agents))) for pair in suspects]
+    again = {pair.place: pair for pair in pairs(found.get("again", ()))}
+    return [(pair, again.get(pair.place)) for pair in working(pairs(found["cells"])) if pair.slower]

@@ -18,9 +18,9 @@ _LOOK_S: Final = 0.02
 _STEADY_S: Final = 0.05
 """Between two looks while fewer work than there are."""
 _LONGEST_S: Final = 4.0
-"""Between two looks, or trials, whose outcome does not change."""
+"""Between two trials whose outcome does not change, or two looks at those who hardly compute."""
 _DRAINS: Final = 20
-"""So much longer than the ending of all but one lasts the time until they are ended again."""
+"""So much longer than the ending of all but one lasts the time until the next trial, but no longer than the longest."""
 _ENOUGH_S: Final = 0.02
 """Of work tells how much of it is waiting."""
 _COMPUTING: Final = 0.3
@@ -35,7 +35,7 @@ _FULL: Final = 0.9
 """Of the time both have to be at work, or the trial says nothing."""
 _TRIALS: Final = 5
 _LONG_S: Final = 0.1
-"""A single piece of work must not keep the others waiting for longer."""
+"""A single piece of work must not keep the others waiting for longer; several at once take longer for each."""
 _SHORT_S: Final = 0.0002
 """Shorter work is done by one sooner than by several that wake each other."""
 
@@ -101,7 +101,7 @@ class Limit:
             self._drain_s = self._since_s
             self._busy_s = self._run_s = self._since_s = self._ended = 0
             self._look = self._one
-        elif not seen.computing or seen.oldest_s > seen.active * _LONG_S:
+        elif not seen.computing or seen.oldest_s > self._most * _LONG_S:
             self._allow(self._most)
 
     def _one(self, seen: Seen) -> None:

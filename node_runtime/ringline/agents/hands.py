@@ -22,12 +22,12 @@ _FEW: Final = 2
 
 
 class _Moment(NamedTuple):
-    """Sums since the beginning, in ns: in work, on a processor, in the queue for one (by thread); and the age of the oldest work."""
+    """Sums since the beginning, in ns: in work, on a processor, in the queue for one; and the age of the oldest work."""
 
     at_ns: int
     busy_ns: int
     run_ns: int
-    queued_ns: dict[int, int]
+    queued_ns: int
     oldest_ns: int
     ended: int
 
@@ -39,6 +39,7 @@ class Hands(Generic[Item]):
     """
 
     def __init__(self, most: int, work: Callable[[Item, int, int], None]) -> None:
+        self._most = most
         self._work = work
         self._limit = Limit(most)
         self._allowed = most
@@ -54,6 +55,8 @@ class Hands(Generic[Item]):
         self._busy_ns = self._ended = 0
         self._clocks: dict[int, int] = {}
         self._stats: dict[int, int] = {}
+        self._queued: dict[int, int] = {}
+        self._queued_ns = 0
         self._crowded = False
         self._watching = False
         self._news = threading.Event()
@@ -96,7 +99,7 @@ class Hands(Generic[Item]):
             active = len(self._at_work)
             if active < self._allowed:
                 self._call_one()
-            if active:
+            if active and self._most > 1:
                 self._crowded = True
                 if not self._watching:
                     self._watch()
@@ -169,6 +172,7 @@ class Hands(Generic[Item]):
                     if line:
                         rank, item = heapq.heappop(line)
                         heapq.heappush(self._ready, (rank, agent, item))
+                        del item  # which keeps what it holds, should this thread sleep now
                     else:
                         del self._lines[agent]
                 if self._closed:
@@ -220,11 +224,19 @@ class Hands(Generic[Item]):
             run_ns = 0
             for clock in self._clocks.values():
                 run_ns += time.clock_gettime_ns(clock)
-            few = self._at_work if self._allowed <= _FEW else ()
-            queued_ns = {
-                each: int(os.pread(self._stats[each], 100, 0).split()[1]) for each in few if each in self._stats
-            }
-        return _Moment(now, busy_ns, run_ns, queued_ns, now - min(begun, default=now), self._ended)
+            self._look_at_queues()
+            return _Moment(now, busy_ns, run_ns, self._queued_ns, now - min(begun, default=now), self._ended)
+
+    def _look_at_queues(self) -> None:
+        """Add up for how long threads have waited for a processor since they were looked at; with the lock."""
+        if self._allowed > _FEW:
+            self._queued.clear()
+            return
+        for each in self._at_work:
+            if each in self._stats:
+                now = int(os.pread(self._stats[each], 100, 0).split()[1])
+                self._queued_ns += now - self._queued.get(each, now)
+                self._queued[each] = now
 
     def _judged(self, before: _Moment, now: _Moment) -> bool:
         """Let as many work as the law says; False if there is nothing to be judged any more."""
@@ -239,7 +251,7 @@ class Hands(Generic[Item]):
                     wall_s=_NS * (now.at_ns - before.at_ns),
                     busy_s=_NS * (now.busy_ns - before.busy_ns),
                     run_s=_NS * (now.run_ns - before.run_ns),
-                    queued_s=_NS * sum(ns - before.queued_ns.get(each, ns) for each, ns in now.queued_ns.items()),
+                    queued_s=_NS * (now.queued_ns - before.queued_ns),
                     oldest_s=_NS * now.oldest_ns,
                     ended=now.ended - before.ended,
                     active=active,

@@ -134,8 +134,8 @@ class AgentPool:
             self._metrics.close()
         if before == "open" and self._backend is not None:
             self._backend.close()
-        for step in list(self._pending):
-            step.fail(PoolClosedError("the pool was closed"))
+            for step in list(self._pending):
+                step.fail(PoolClosedError("the pool was closed"))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -197,7 +197,7 @@ class AgentPool:
         agent_id: str,
         observation: Any = None,
         *,
-        priority: int = 0,
+        priority: float = 0,
         timeout: float | None = None,
         deadline: float | None = None,
     ) -> Step:
@@ -228,6 +228,8 @@ class AgentPool:
         try:
             backend.submit(step)
         except RuntimeError:  # its event loop was closed meanwhile
+            step.fail(PoolClosedError("the pool was closed"))
+        if self._state == "closed":  # perhaps too late for `close` to have seen the step
             step.fail(PoolClosedError("the pool was closed"))
         return step
 

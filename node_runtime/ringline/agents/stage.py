@@ -114,7 +114,7 @@ class Stage:
     @property
     def at_work(self) -> list[Any]:
         """The numbers of the steps in work."""
-        return [seat.step for seat in list(self._seats.values()) if seat.step is not None]
+        return [step for seat in list(self._seats.values()) if (step := seat.step) is not None]
 
     def step(self, number: Any, agent_id: str, observation: Any) -> Outcome:
         """Run one step. Whatever the agent raises is an outcome; one that its snapshot has already is not run again.
@@ -132,21 +132,26 @@ class Stage:
             result = seat.work(observation)
             if type(result) not in PLAIN and inspect.isawaitable(result):
                 result = self._around.finish(result)
+            _at_work.agent_id = None
+            return self._kept(seat, number, agent_id, result)
         except BaseException as error:
             known = isinstance(error, Exception | SystemExit | asyncio.CancelledError)
             if not known and threading.current_thread() is threading.main_thread():
                 raise  # a signal, perhaps; in any other thread it is the agent's own
             return failed(error)
         finally:
-            _at_work.agent_id = seat.step = None
+            _at_work.agent_id = None
+            if seat.step is number:  # inline, another caller may have begun the next
+                seat.step = None
+
+    def _kept(self, seat: Seat, number: Any, agent_id: str, result: Any) -> Outcome:
+        """Prepare a result, and keep the agent's state with it."""
         try:
             carried = self._carry(result)
             if seat.keeps:
                 self._keep(agent_id, seat, number, result)
         except DataError as error:
             return Outcome("unsendable", error=str(error))
-        except Exception as error:
-            return failed(error)
         return Outcome("done", carried)
 
     def _keep(self, agent_id: str, seat: Seat, number: int, answer: Any) -> None:
@@ -171,13 +176,15 @@ class Reporter:
         self.seat: Seat | None = None
 
     def __call__(self, fraction: float, message: str = "") -> None:
-        if self.seat is not None and self.seat.step is not None:
-            self._around.progressed(self.seat.step, min(1.0, max(0.0, float(fraction))), str(message))
+        step = self.seat.step if self.seat is not None else None
+        if step is not None:
+            self._around.progressed(step, min(1.0, max(0.0, float(fraction))), str(message))
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody tried to cancel the step in work: a long one may look, and return early."""
-        return self.seat is not None and self.seat.step is not None and self._around.unwanted(self.seat.step)
+        step = self.seat.step if self.seat is not None else None
+        return step is not None and self._around.unwanted(step)
 
 
 def failed(error: BaseException) -> Outcome:

@@ -13,8 +13,8 @@ from typing import Any, Final
 from ringline.errors import AgentError
 
 _numbers = itertools.count(1)
-_ABOVE: Final = 2.0**64
-"""Between two priorities: more steps than there will be."""
+_FINE: Final = 2.0**32
+"""Priorities that differ by less than one part of it are the same. Between two are 2**64 steps, more than there will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Step(Future[Any]):
         self,
         agent_id: str,
         load: Any,
-        priority: int = 0,
+        priority: float = 0,
         timeout: float | None = None,
         deadline: float | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class Step(Future[Any]):
         self.number = next(_numbers)
         self.agent_id = agent_id
         self.load = load
-        self.rank = self.number - int(priority * _ABOVE) if priority else self.number
+        self.rank = self.number - (int(priority * _FINE) << 64) if priority else self.number
         """What comes first: a higher priority, then an earlier step."""
         if timeout is not None:
             self.timeout = timeout

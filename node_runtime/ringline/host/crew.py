@@ -182,7 +182,7 @@ class Crew:
         if not member.alive or handle is None:
             return
         await self._say_start(member, handle)
-        if member.handle is not handle:
+        if member.handle is not handle or not member.alive:
             return  # it died meanwhile; its successor is begun with when it is ready
         if member.state == "ready":
             member.state = "running"

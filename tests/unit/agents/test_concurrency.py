@@ -104,6 +104,15 @@ def test_those_who_do_not_end_are_not_waited_for_before_one_is_tried() -> None:
     assert limit.allowed == 8
 
 
+def test_long_work_of_a_crowd_may_come_to_its_end_before_one_is_tried() -> None:
+    limit = Limit(20)
+    limit.look(Seen(0.2, 4.0, 0.2, active=20))
+    limit.look(Seen(0.02, 0.14, 0.02, oldest_s=0.75, active=7))
+    assert limit.allowed == 1
+    limit.look(Seen(0.02, 0.04, 0.02, oldest_s=2.1, active=2))  # two that do not end
+    assert limit.allowed == 20
+
+
 def test_a_trial_that_is_not_full_is_given_up() -> None:
     limit = Limit(8)
     allowed = looked(limit, 1.0, looks=30)

@@ -202,6 +202,38 @@ def test_a_step_of_an_agent_that_is_removed_meanwhile_ends_with_the_pool_at_last
         time.sleep(0.005)
 
 
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+def test_a_step_that_comes_while_the_pool_is_closed_fails(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with AgentPool(executor, threads=1) as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        backend: Any = pool._backend
+        submit = backend.submit
+
+        def late(step: Any) -> None:
+            pool.close()
+            submit(step)
+
+        monkeypatch.setattr(backend, "submit", late)
+        step = pool.submit("a", ["echo", 1])
+        if executor == "thread":
+            with pytest.raises(PoolClosedError):
+                step.result(60)
+        assert step.done()
+
+
+def test_what_an_agent_tells_between_its_steps_is_about_none() -> None:
+    with AgentPool("inline") as pool:
+        pool.add("a", f"{HERE}:Moody").result()
+        step = pool.submit("a", ["echo", 1])
+        assert step.done()
+        backend: Any = pool._backend
+        report = backend._stage._seats["a"].agent.report
+        report(0.5, "half way")
+        assert not report.cancelled
+        assert step.progress.fraction == 0
+        assert backend._stage.at_work == []
+
+
 def test_a_step_that_waits_behind_another_is_cancelled_and_one_in_work_is_told() -> None:
     with AgentPool("thread", threads=1) as pool:
         pool.add("a", f"{HERE}:Moody").result()

@@ -82,5 +82,8 @@ def test_one_that_has_begun_is_not_cancelled() -> None:
 def test_higher_priorities_and_earlier_steps_come_first() -> None:
     first, second, urgent = Step("a", None), Step("a", None), Step("a", None, priority=1)
     assert sorted([second, first, urgent], key=lambda step: step.rank) == [urgent, first, second]
+    finer = [Step("a", None, priority) for priority in (0, 2.0**-32, 2.0**-60, -1, 2.0**53)]
+    assert len({step.rank for step in finer}) == len(finer)
+    assert [finer.index(step) for step in sorted(finer, key=lambda step: step.rank)] == [4, 1, 0, 2, 3]
     assert Step("a", None, deadline=-1).expired
     assert not Step("a", None, deadline=60).expired
