@@ -32,7 +32,9 @@ MOST_SPAWNED: Final = 50
 HYBRID_SHARE: Final = 0.75
 MEMORY_SHARE: Final = 0.2
 AGAIN: Final = 12
-"""Rounds in which what decides about a bar is measured again, with few or no others between a pool and the bare loops."""
+"""Rounds in which a cell that seems slower than a peer's is measured again."""
+HELD: Final = (6, 2.0)
+"""Rounds, and seconds of each, for the shares that are held to a bar: steps come as fast as the cores could do them, and it takes a second until as many wait as a pool works best with."""
 
 
 def crowds() -> dict[str, str]:
@@ -74,13 +76,13 @@ def report(plan: Plan, each: Sequence[int]) -> dict[str, Any]:
 
 def again(found: Mapping[str, Any], seconds: float) -> Iterator[Plan]:
     """Plan to measure again what a bar is for: hybrid pools alone, and cells in which ours seems slower than a peer's beside its rivals alone."""
-    held = ((("hybrid",), cell["agents"], cell["kernel"], cell["load"]) for cell in found["cells"] if is_held(cell))
-    suspects = (
-        ((pair.executor, *SAME[pair.executor]), pair.agents, pair.kernel, pair.load) for pair, _ in slower(found)
-    )
-    for names, count, kernel, load in (*held, *suspects):
-        few = {name: spec for name, spec in crowds().items() if name in names}
-        yield Plan(few, (count,), (kernel,), (load,), (), (), seconds=seconds, rounds=AGAIN)
+    rounds, longer = HELD
+    for cell in filter(is_held, found["cells"]):
+        place = (cell["agents"],), (cell["kernel"],), (cell["load"],)
+        yield Plan(ours([cell["executor"]]), *place, (), (), seconds=longer, rounds=rounds)
+    for pair, _ in slower(found):
+        few = {name: spec for name, spec in crowds().items() if name in (pair.executor, *SAME[pair.executor])}
+        yield Plan(few, (pair.agents,), (pair.kernel,), (pair.load,), (), (), seconds=seconds, rounds=AGAIN)
 
 
 def is_held(cell: Mapping[str, Any]) -> bool:

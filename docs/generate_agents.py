@@ -16,7 +16,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
-from benchmarks.agents import AGAIN, HYBRID_SHARE, MEMORY_SHARE, is_held, lined  # noqa: E402
+from benchmarks.agents import AGAIN, HELD, HYBRID_SHARE, MEMORY_SHARE, is_held, lined  # noqa: E402
 from benchmarks.chart import line_chart  # noqa: E402
 from benchmarks.compare import PEERS, Cell, Pair, find, merged, pairs, slower, working  # noqa: E402
 from docs.agents_claims import claims  # noqa: E402
@@ -57,7 +57,7 @@ answered. *Useful* is the share of a crowd's processor time that bare steps woul
 The other pools keep no agents: each of their processes makes its own when it first needs it, which is less than a stateful agent and costs least. Two pools are compared where both offer the same:
 so many threads, or so many processes. *Slower beyond noise* means: at least 3 % fewer steps in the median of the rounds, round against round, and fewer in so many of them that two equal pools would lose as many in one case of twenty at most (a sign test).
 Of so many cells some seem so by chance, and of several peers the one that was fastest in these rounds is taken; hence each of these is measured again, beside its rivals alone, in {again} rounds, and both have to say it. The shares of hybrid pools of 150 agents that are held to a bar are measured once more, too: alone,
-in {again} rounds, with bare loops before and after each, since the machine's pace changes within seconds. Steps that compute nothing are compared in a section of their own.
+in {held[0]} rounds of {held[1]:g} s, with bare loops before and after each, since the machine's pace changes within seconds, and since it takes a second until as many steps wait as a pool works best with. Steps that compute nothing are compared in a section of their own.
 """
 CHOICE: Final = """\
 ## When to choose which
@@ -94,7 +94,7 @@ def page(found: Mapping[str, Any]) -> str:
         CHOICE,
         "## What FreeAgentics' analysis of processes and threads claims, and what we measured",
         claims(found),
-        METHOD.format(again=AGAIN),
+        METHOD.format(again=AGAIN, held=HELD),
     ]
     parts += [*_throughput(found["cells"]), *_way(found["cells"]), *_operations(found.get("operations", ()))]
     parts += [*_memory(found["memory"]), *_deaths(found["deaths"])]

@@ -107,6 +107,7 @@ def test_what_seems_slower_is_measured_again_beside_its_rivals() -> None:
     alone, plan = agents.again(found, 0.3)
     assert list(alone.crowds) == ["hybrid"]
     assert list(alone.blocks()) == list(plan.blocks())
+    assert (alone.rounds, alone.seconds) == agents.HELD
     here = agents.crowds()  # loky only where it is installed
     assert list(plan.crowds) == [
         name for name in ("process", "futures process", "multiprocessing.Pool", "loky") if name in here
