@@ -104,25 +104,20 @@ def report() -> dict[str, Any]:
         ],
         "deaths": [
             {
-                "executor": "thread",
+                "executor": name,
                 "death": "exit",
                 "others": 19,
-                "survived": False,
-                "failed": 19,
-                "lost": 19,
-                "anew": 0,
-            },
-            {"executor": "process", "death": "exit", "others": 19, "survived": True, "failed": 0, "lost": 0, "anew": 0},
-            {"executor": "hybrid", "death": "exit", "others": 19, "survived": True, "failed": 0, "lost": 0, "anew": 2},
-            {
-                "executor": "futures process",
-                "death": "exit",
-                "others": 19,
-                "survived": True,
-                "failed": 19,
-                "lost": 19,
-                "anew": 0,
-            },
+                "survived": survived,
+                "failed": lost,
+                "lost": lost,
+                "anew": anew,
+            }
+            for name, survived, lost, anew in (
+                ("thread", False, 19, 0),
+                ("process", True, 0, 0),
+                ("hybrid", True, 0, 2),
+                ("futures process", True, 19, 0),
+            )
         ],
     }
 

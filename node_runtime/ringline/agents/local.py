@@ -88,7 +88,7 @@ class Local:
         return PoolFacts(self._size, waiting, 0, 0, (worker,))
 
     def close(self) -> None:
-        """End the threads after the steps in work, and fail those that wait."""
+        """End the threads after the steps in work, and fail those that wait; a step that never ends is its pool's to fail."""
         if self._hands is not None:
             for step in self._hands.close():
                 step.fail(PoolClosedError("the pool was closed"))
@@ -98,7 +98,6 @@ class Local:
             log.warning(
                 "agent %s never ended its step: a thread can't be ended, so it stays", step.agent_id, extra=labels
             )
-            step.fail(PoolClosedError("the pool was closed"))
         self.state.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

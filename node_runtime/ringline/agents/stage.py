@@ -132,7 +132,6 @@ class Stage:
             result = seat.work(observation)
             if type(result) not in PLAIN and inspect.isawaitable(result):
                 result = self._around.finish(result)
-            _at_work.agent_id = None
             return self._kept(seat, number, agent_id, result)
         except BaseException as error:
             known = isinstance(error, Exception | SystemExit | asyncio.CancelledError)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringline.agents import AgentPool, IOThreadPool
+from ringline.agents import AgentPool, IOThreadPool, Step
 from ringline.agents.auto import choose, judge
 from ringline.agents.ledger import Ledger
 from ringline.agents.wire import Order, Row, pack_answers, pack_orders, unpack_answers, unpack_orders
@@ -164,22 +164,32 @@ def test_a_step_that_runs_too_long_fails_though_nothing_can_end_it(executor: Any
         assert pool.submit("a", ["echo", 1], timeout=60).result() == ["a", 1]
 
 
+def one_in_work(pool: AgentPool) -> tuple[Step, Step]:
+    """Have an agent begin a step that ends when it is told to, and another one wait behind it."""
+    pool.add("a", f"{HERE}:Moody").result()
+    working, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
+    while not working.progress.fraction:
+        time.sleep(0.005)
+    return working, waiting
+
+
+def threads_end() -> None:
+    while any(thread.name.startswith("agents-") for thread in threading.enumerate()):
+        time.sleep(0.005)
+
+
 def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_pool(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ringline.agents.local._PATIENCE_S", 0.1)
     with AgentPool("thread", threads=1) as pool:
-        pool.add("a", f"{HERE}:Moody").result()
-        stuck, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
-        while not stuck.progress.fraction:
-            time.sleep(0.005)
+        stuck, waiting = one_in_work(pool)
     assert "agent a never ended its step" in caplog.text
     for step in (stuck, waiting):
         with pytest.raises(PoolClosedError):
             step.result()
     assert not stuck.cancel()  # the agent sees it, and ends at last
-    while any(thread.name.startswith("agents-") for thread in threading.enumerate()):
-        time.sleep(0.005)
+    threads_end()
 
 
 def test_a_step_of_an_agent_that_is_removed_meanwhile_ends_with_the_pool_at_last(
@@ -187,10 +197,7 @@ def test_a_step_of_an_agent_that_is_removed_meanwhile_ends_with_the_pool_at_last
 ) -> None:
     monkeypatch.setattr("ringline.agents.local._PATIENCE_S", 0.1)
     with AgentPool("thread", threads=2) as pool:
-        pool.add("a", f"{HERE}:Moody").result()
-        stuck, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
-        while not stuck.progress.fraction:
-            time.sleep(0.005)
+        stuck, waiting = one_in_work(pool)
         pool.remove("a")
         with pytest.raises(PoolError, match="the pool has no agent 'a'; add it first"):
             pool.submit("a", ["echo", 2])
@@ -198,8 +205,7 @@ def test_a_step_of_an_agent_that_is_removed_meanwhile_ends_with_the_pool_at_last
         with pytest.raises(PoolClosedError):
             step.result()
     assert not stuck.cancel()
-    while any(thread.name.startswith("agents-") for thread in threading.enumerate()):
-        time.sleep(0.005)
+    threads_end()
 
 
 @pytest.mark.parametrize("executor", ["inline", "thread"])
@@ -236,10 +242,7 @@ def test_what_an_agent_tells_between_its_steps_is_about_none() -> None:
 
 def test_a_step_that_waits_behind_another_is_cancelled_and_one_in_work_is_told() -> None:
     with AgentPool("thread", threads=1) as pool:
-        pool.add("a", f"{HERE}:Moody").result()
-        working, waiting = pool.submit("a", ["until_cancelled"]), pool.submit("a", ["echo", 1])
-        while not working.progress.fraction:
-            time.sleep(0.005)
+        working, waiting = one_in_work(pool)
         assert waiting.cancel()
         assert not working.cancel()
         assert working.result() == "told to stop"
